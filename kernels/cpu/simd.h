@@ -1,0 +1,170 @@
+#pragma once
+// Vec: 16 fp32 lanes, on AVX-512 one register, on AVX2 two. Every CPU kernel is written once against Vec and compiled
+// twice (kernels/CMakeLists.txt: FULMEN_ISA = avx512 | avx2), so both give the same bits: a lane is one fma chain, and
+// reductions over lanes have the fixed tree of hsum().
+//
+// Only files under kernels/cpu/ include this. They must not use std containers or other inline library code with external
+// linkage: the linker would keep one copy of it, perhaps the AVX-512 one. Everything here has internal linkage.
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#ifndef FULMEN_ISA
+#error "compile kernels/cpu through kernels/CMakeLists.txt"
+#endif
+#define FULMEN_INLINE static inline __attribute__((always_inline))
+
+namespace fulmen::kernels::FULMEN_ISA {
+namespace {
+
+constexpr int kLanes = 16;
+
+#ifdef __AVX512F__
+constexpr int kTileRows = 14;  // rows of a GEMM register tile of 2 Vec columns
+struct Vec { __m512 v; };
+FULMEN_INLINE Vec zero() { return {_mm512_setzero_ps()}; }
+FULMEN_INLINE Vec set1(float x) { return {_mm512_set1_ps(x)}; }
+FULMEN_INLINE Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
+FULMEN_INLINE void store(float* p, Vec a) { _mm512_storeu_ps(p, a.v); }
+FULMEN_INLINE Vec load_n(const float* p, int n) { return {_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p)}; }
+FULMEN_INLINE void store_n(float* p, Vec a, int n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), a.v); }
+FULMEN_INLINE Vec load_bf16(const uint16_t* p) {
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)), 16))};
+}
+FULMEN_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }    // a*b + c
+FULMEN_INLINE Vec fnma(Vec a, Vec b, Vec c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)}; }  // -a*b + c
+FULMEN_INLINE Vec add(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
+FULMEN_INLINE Vec sub(Vec a, Vec b) { return {_mm512_sub_ps(a.v, b.v)}; }
+FULMEN_INLINE Vec mul(Vec a, Vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
+FULMEN_INLINE Vec div(Vec a, Vec b) { return {_mm512_div_ps(a.v, b.v)}; }
+FULMEN_INLINE Vec vmax(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
+FULMEN_INLINE Vec vmin(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
+FULMEN_INLINE Vec vsqrt(Vec a) { return {_mm512_sqrt_ps(a.v)}; }
+FULMEN_INLINE Vec round_even(Vec a) { return {_mm512_roundscale_ps(a.v, 0)}; }
+// 2^n for integral n in [-126, 127]
+FULMEN_INLINE Vec pow2(Vec n) {
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23))};
+}
+// lanes where a < b take x, others y
+FULMEN_INLINE Vec select_lt(Vec a, Vec b, Vec x, Vec y) {
+  return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), y.v, x.v)};
+}
+#else
+constexpr int kTileRows = 6;
+struct Vec { __m256 a, b; };
+FULMEN_INLINE Vec zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+FULMEN_INLINE Vec set1(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+FULMEN_INLINE Vec load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+FULMEN_INLINE void store(float* p, Vec x) { _mm256_storeu_ps(p, x.a); _mm256_storeu_ps(p + 8, x.b); }
+FULMEN_INLINE __m256i mask8(int n) {  // first n of 8 lanes, n may be < 0 or > 8
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+FULMEN_INLINE Vec load_n(const float* p, int n) {
+  return {_mm256_maskload_ps(p, mask8(n)), _mm256_maskload_ps(p + 8, mask8(n - 8))};
+}
+FULMEN_INLINE void store_n(float* p, Vec x, int n) {
+  _mm256_maskstore_ps(p, mask8(n), x.a);
+  _mm256_maskstore_ps(p + 8, mask8(n - 8), x.b);
+}
+FULMEN_INLINE __m256 widen8(const uint16_t* p) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)), 16));
+}
+FULMEN_INLINE Vec load_bf16(const uint16_t* p) { return {widen8(p), widen8(p + 8)}; }
+FULMEN_INLINE Vec fma(Vec x, Vec y, Vec z) { return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)}; }
+FULMEN_INLINE Vec fnma(Vec x, Vec y, Vec z) { return {_mm256_fnmadd_ps(x.a, y.a, z.a), _mm256_fnmadd_ps(x.b, y.b, z.b)}; }
+FULMEN_INLINE Vec add(Vec x, Vec y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
+FULMEN_INLINE Vec sub(Vec x, Vec y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
+FULMEN_INLINE Vec mul(Vec x, Vec y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
+FULMEN_INLINE Vec div(Vec x, Vec y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
+FULMEN_INLINE Vec vmax(Vec x, Vec y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
+FULMEN_INLINE Vec vmin(Vec x, Vec y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
+FULMEN_INLINE Vec vsqrt(Vec x) { return {_mm256_sqrt_ps(x.a), _mm256_sqrt_ps(x.b)}; }
+FULMEN_INLINE Vec round_even(Vec x) { return {_mm256_round_ps(x.a, 8), _mm256_round_ps(x.b, 8)}; }
+FULMEN_INLINE __m256 pow2_8(__m256 n) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
+}
+FULMEN_INLINE Vec pow2(Vec n) { return {pow2_8(n.a), pow2_8(n.b)}; }
+FULMEN_INLINE Vec select_lt(Vec p, Vec q, Vec x, Vec y) {
+  return {_mm256_blendv_ps(y.a, x.a, _mm256_cmp_ps(p.a, q.a, _CMP_LT_OQ)),
+          _mm256_blendv_ps(y.b, x.b, _mm256_cmp_ps(p.b, q.b, _CMP_LT_OQ))};
+}
+#endif
+
+FULMEN_INLINE Vec load(const uint16_t* p) { return load_bf16(p); }  // bf16 storage, exact widening
+
+// Sum and maximum of the 16 lanes by a fixed tree: lane i with lane i+8, +4, +2, +1.
+FULMEN_INLINE float hsum(Vec x) {
+  alignas(64) float t[kLanes];
+  store(t, x);
+  for (int s = 8; s; s >>= 1)
+    for (int i = 0; i < s; ++i) t[i] = t[i] + t[i + s];
+  return t[0];
+}
+FULMEN_INLINE float hmax(Vec x) {
+  alignas(64) float t[kLanes];
+  store(t, x);
+  for (int s = 8; s; s >>= 1)
+    for (int i = 0; i < s; ++i) t[i] = t[i] > t[i + s] ? t[i] : t[i + s];
+  return t[0];
+}
+
+// exp, each lane independent, about 1 ulp in [-87, 88]; below -87 gives 0, above 88 is clamped to exp(88). The only exp
+// of the forward pass: never mix it with libm's.
+FULMEN_INLINE Vec vexp(Vec x) {
+  const Vec lo = set1(-87.0f);
+  const Vec c = vmin(vmax(x, lo), set1(88.0f));
+  const Vec n = round_even(mul(c, set1(1.44269504088896341f)));
+  Vec r = fnma(n, set1(0.693145751953125f), c);
+  r = fnma(n, set1(1.42860682030941723212e-6f), r);
+  Vec p = set1(1.9875691500e-4f);
+  p = fma(p, r, set1(1.3981999507e-3f));
+  p = fma(p, r, set1(8.3334519073e-3f));
+  p = fma(p, r, set1(4.1665795894e-2f));
+  p = fma(p, r, set1(1.6666665459e-1f));
+  p = fma(p, r, set1(5.0000001201e-1f));
+  p = fma(p, mul(r, r), add(r, set1(1.0f)));
+  return select_lt(x, lo, zero(), mul(p, pow2(n)));
+}
+FULMEN_INLINE float exp1(float x) {
+  alignas(64) float t[kLanes];
+  store(t, vexp(set1(x)));
+  return t[0];
+}
+FULMEN_INLINE Vec sigmoid(Vec x) { return div(set1(1.0f), add(set1(1.0f), vexp(sub(zero(), x)))); }
+
+FULMEN_INLINE uint16_t to_bf16(float f) {  // round to nearest even
+  uint32_t u;
+  memcpy(&u, &f, 4);
+  return (uint16_t)((u + 0x7FFF + ((u >> 16) & 1)) >> 16);
+}
+FULMEN_INLINE float from_bf16(uint16_t x) {
+  const uint32_t u = (uint32_t)x << 16;
+  float f;
+  memcpy(&f, &u, 4);
+  return f;
+}
+
+// Sum over a row of n floats of f(i, count, acc) -> acc in the fixed pattern of rows: Vec j goes to accumulator j % 4
+// (count = lanes that are in the row: load with load_n when < 16), then (a0 + a1) + (a2 + a3), then hsum.
+template <class F>
+FULMEN_INLINE float row_sum(int64_t n, F f) {
+  Vec a0 = zero(), a1 = zero(), a2 = zero(), a3 = zero();
+  int64_t i = 0;
+  for (; i + 64 <= n; i += 64) {
+    a0 = f(i, 16, a0);
+    a1 = f(i + 16, 16, a1);
+    a2 = f(i + 32, 16, a2);
+    a3 = f(i + 48, 16, a3);
+  }
+  if (i < n) a0 = f(i, (int)(n - i < 16 ? n - i : 16), a0), i += 16;
+  if (i < n) a1 = f(i, (int)(n - i < 16 ? n - i : 16), a1), i += 16;
+  if (i < n) a2 = f(i, (int)(n - i < 16 ? n - i : 16), a2), i += 16;
+  if (i < n) a3 = f(i, (int)(n - i < 16 ? n - i : 16), a3);
+  return hsum(add(add(a0, a1), add(a2, a3)));
+}
+
+}  // namespace
+}  // namespace fulmen::kernels::FULMEN_ISA

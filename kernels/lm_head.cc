@@ -1,0 +1,1 @@
+#include "kernels/lm_head.h"

@@ -1,0 +1,62 @@
+#pragma once
+// The function table of a device: one entry per kernel, same argument structs on every device. The public functions
+// (linear_forward and so on) check shapes, return on empty input, then call the table of their Context. A CUDA build
+// exports `extern "C" const fulmen::kernels::KernelTable* fulmen_kernel_table(uint32_t version)` from libfulmen_cuda.so.
+
+#include "kernels/attention.h"
+#include "kernels/lightning.h"
+#include "kernels/linear.h"
+#include "kernels/lm_head.h"
+#include "kernels/norm.h"
+#include "kernels/optimizer.h"
+#include "kernels/pointwise.h"
+#include "kernels/router.h"
+#include "kernels/sampler.h"
+
+namespace fulmen::kernels {
+
+inline constexpr uint32_t kKernelTableVersion = 1;
+
+struct KernelTable {
+  uint32_t version = kKernelTableVersion;
+  const char* name = "";  // "cpu-avx512", "cpu-avx2", "cuda-sm90"; part of the numerics digest
+  void (*pack_weight)(const TensorRef& src, DType dtype, void* dst, Context& ctx);
+  void (*linear_forward)(const LinearForward&, Context&);
+  void (*linear_backward)(const LinearBackward&, Context&);
+  void (*grouped_linear_forward)(const GroupedLinearForward&, Context&);
+  void (*grouped_linear_backward)(const GroupedLinearBackward&, Context&);
+  void (*lightning_forward)(const LightningForward&, Context&);
+  void (*lightning_backward)(const LightningBackward&, Context&);
+  void (*lightning_recurrent_step)(const LightningRecurrentStep&, Context&);
+  void (*attention_forward)(const AttentionForward&, Context&);
+  void (*attention_backward)(const AttentionBackward&, Context&);
+  void (*rmsnorm_forward)(const RmsNormForward&, Context&);
+  void (*rmsnorm_backward)(const RmsNormBackward&, Context&);
+  void (*gated_rmsnorm_forward)(const GatedRmsNormForward&, Context&);
+  void (*gated_rmsnorm_backward)(const GatedRmsNormBackward&, Context&);
+  void (*embedding_forward)(const EmbeddingForward&, Context&);
+  void (*embedding_backward)(const EmbeddingBackward&, Context&);
+  void (*silu_forward)(const Silu&, Context&);
+  void (*silu_backward)(const SiluBackward&, Context&);
+  void (*swiglu_forward)(const SwiGlu&, Context&);
+  void (*swiglu_backward)(const SwiGluBackward&, Context&);
+  void (*scaled_add)(const ScaledAdd&, Context&);
+  void (*round_to_bf16)(const TensorRef&, Context&);
+  void (*rope)(const Rope&, Context&);
+  void (*route_forward)(const RouteForward&, Context&);
+  void (*route_backward)(const RouteBackward&, Context&);
+  void (*gather_rows)(const GatherRows&, Context&);
+  void (*gather_rows_backward)(const GatherRowsBackward&, Context&);
+  void (*combine_forward)(const CombineForward&, Context&);
+  void (*combine_backward)(const CombineBackward&, Context&);
+  void (*lm_head_forward)(const LmHeadForward&, Context&);
+  void (*lm_head_backward)(const LmHeadBackward&, Context&);
+  void (*sample_rows)(const SampleRows&, Context&);
+  double (*global_sum_of_squares)(std::span<const TensorRef>, Context&);
+  void (*adamw_step)(std::span<const AdamW>, Context&);
+};
+
+const KernelTable& cpu_avx512_table();  // call only where the processor has it
+const KernelTable& cpu_avx2_table();
+
+}  // namespace fulmen::kernels

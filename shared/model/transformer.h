@@ -1,0 +1,105 @@
+#pragma once
+// THE forward pass (facts/m1_spec section 3), one code for rollout and learner. A batch is a list of rows and the segments
+// they form; rollout passes a cache, the learner a tape. The bits of a row's hidden state are the same either way.
+//
+//   h = RMSNorm_in(x);  y = alpha_a r + beta_a Attn(h);  h2 = RMSNorm_post(y);  x' = alpha_m r2 + beta_m MoE(h2)
+//   r = h, r2 = h2 when postnorm (M1), else r = x, r2 = y. After the last layer: final RMSNorm.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels/attention.h"
+#include "kernels/lightning.h"
+#include "shared/model/weights.h"
+
+namespace fulmen::model {
+
+struct Batch {
+  std::span<const int32_t> tokens;               // (T)
+  std::span<const kernels::Segment> segments;    // cover all rows
+};
+
+// Rollout state of all layers: lightning slots and pages of softmax KV. Owned by the rollout engine.
+class Cache {
+ public:
+  Cache(const ModelConfig& c, kernels::DType kv, int64_t slots, int64_t pages, int64_t max_pages_per_slot);
+  static int64_t slot_bytes(const ModelConfig& c, kernels::DType kv);
+  static int64_t page_bytes(const ModelConfig& c, kernels::DType kv);
+
+  // Copies the lightning state and partial block of slot `from` (at `position` tokens) to `to`, all layers.
+  void copy_slot(int32_t from, int32_t to, int32_t position);
+  void copy_page(int32_t from, int32_t to);              // all softmax layers: for a group's shared last, partial page
+  void set_page(int32_t slot, int64_t nth, int32_t page);  // page table entry: tokens [64 nth, 64 nth + 64) of the slot
+
+  const kernels::LightningCache& lightning(int layer) const { return lightning_[static_cast<size_t>(layer)]; }
+  kernels::PagedKvCache softmax(int layer) const;
+  kernels::DType kv() const { return kv_; }
+
+ private:
+  ModelConfig config_;
+  kernels::DType kv_;
+  int64_t slots_, pages_, max_pages_;
+  std::vector<Buffer> storage_;
+  std::vector<kernels::LightningCache> lightning_;
+  std::vector<kernels::PagedKvCache> softmax_;
+  std::vector<int32_t> page_table_;
+};
+
+// What backward needs, written by forward: activations of every layer, or only the layer inputs with recompute.
+class Tape {
+ public:
+  Tape(const ModelConfig& c, bool recompute);
+  ~Tape();
+  struct State;  // transformer.cc
+  State& state() { return *state_; }
+
+ private:
+  std::unique_ptr<State> state_;
+};
+
+// Gradients, one fp32 buffer per tensor in the order of tensor_specs().
+class Gradients {
+ public:
+  explicit Gradients(const std::vector<TensorSpec>& specs);
+  std::span<float> tensor(size_t i) { return {values_[i].data(), values_[i].size()}; }
+  size_t size() const { return values_.size(); }
+  void zero();
+
+ private:
+  std::vector<Buffer> values_;
+};
+
+// Sees each named intermediate of a forward: (layer, op, rows). Used to find where two paths part. layer -1: embedding;
+// L: final norm.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  virtual void see(int layer, const char* op, const kernels::TensorRef& rows) = 0;
+};
+
+class Transformer {
+ public:
+  // weights must be packed and outlive this object. cache_dtype bf16: K and V are rounded on both sides.
+  Transformer(const Weights& weights, kernels::DType cache_dtype, kernels::Context& ctx);
+  ~Transformer();
+
+  // hidden (T, C) after the final norm, written. Exactly one of cache and tape may be given, or neither (scoring).
+  void forward(const Batch& batch, Cache* cache, Tape* tape, kernels::TensorRef hidden, Observer* observer = nullptr);
+
+  // Adds the gradients of the forward recorded on `tape` given d loss / d hidden (T, C), which is clobbered.
+  void backward(const Batch& batch, Tape& tape, kernels::TensorRef dhidden, Gradients& grads);
+
+  // logits of chosen rows of hidden: (n, V), for the sampler.
+  void logits(kernels::TensorRef hidden_rows, kernels::TensorRef out);
+
+  size_t lm_head_index() const;  // tensor index of lm_head.weight (embedding when tied)
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace fulmen::model

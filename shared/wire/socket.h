@@ -1,0 +1,50 @@
+#pragma once
+// ZeroMQ between the conductor and its workers: a ROUTER that binds, DEALERs that connect. Both sides see whole messages.
+//
+// Rules (facts/distributed 3, 6.2): ZMTP heartbeats on; high-water marks of some messages; every wait has a deadline; the
+// conductor learns of a dead peer by missing Heartbeat messages and re-issues its work; acks decide, not send().
+// A message with another protocol version or run id is answered with Fault and dropped. Not thread-safe: one thread a socket.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "shared/wire/fulmen.pb.h"
+
+namespace fulmen::wire {
+
+inline constexpr uint32_t kProtocolVersion = 1;
+
+struct Message {
+  std::string peer;                  // server side: routing id of the sender / receiver
+  Envelope envelope;
+  std::vector<std::string> frames;   // bulk payload behind the envelope
+};
+
+class Server {
+ public:
+  // bind: "ipc" (a socket file in dir), or tcp://HOST:PORT with PORT or "*". Port in use: Error naming the endpoint.
+  Server(const std::string& bind, const std::string& dir, const std::string& run_id);
+  ~Server();
+  const std::string& endpoint() const;  // what clients connect to
+  bool receive(Message& m, int timeout_ms);  // false on timeout
+  bool send(Message& m);                     // false when the peer is gone; fills protocol, run id, seq
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+class Client {
+ public:
+  Client(const std::string& endpoint, const std::string& run_id);
+  ~Client();
+  bool receive(Message& m, int timeout_ms);
+  bool send(Message& m, int timeout_ms = 5000);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace fulmen::wire
