@@ -1,12 +1,14 @@
 #pragma once
-// The configuration of a run: one YAML file, strict. Every key is declared once, in visit_config() (config.cc), with its
-// type, default (the initialiser here), range and a sentence; parse, overrides, help and print follow from that list.
+// The configuration of a run: one YAML file, strict. Every key is declared once, in visit_config() (config.cc), with
+// its type, default (the initialiser here), range and a sentence; parse, overrides, help and print follow from that
+// list.
 //
 //   precedence: default < YAML file < `key.path=value` on the command line
-//   errors (thrown as Error, one line): unknown key with the nearest known one ("unknown key rollot.workers, did you mean
-//   rollout.workers? [configs/x.yaml:12]"), wrong type or out of range with key, got, want and file:line
+//   errors (thrown as Error, one line): unknown key with the nearest known one ("unknown key rollot.workers, did you
+//   mean rollout.workers? [configs/x.yaml:12]"), wrong type or out of range with key, got, want and file:line
 //
-// Two batch numbers only: algorithm.prompts_per_step and samples_per_prompt (plus updates_per_step); the rest is derived.
+// Two batch numbers only: algorithm.prompts_per_step and samples_per_prompt (plus updates_per_step); the rest is
+// derived.
 
 #include <cstdint>
 #include <map>
@@ -25,46 +27,47 @@ struct RunConfig {
 };
 
 struct ModelSection {
-  std::string path;                    // a Hugging Face directory, or a config.json (then weights are random from run.seed)
-  std::string tokenizer = "byte";      // byte | path of tokenizer.json | dir
-  std::string weights_dtype = "f32";   // f32 | bf16: compute copy of the linear weights (the learner's master is fp32)
-  std::string cache_dtype = "f32";     // f32 | bf16: K and V of both attention caches (rounded on both sides)
-  bool recompute = false;              // learner keeps only layer inputs and recomputes activations in backward
+  std::string path;                // a Hugging Face directory, or a config.json (then weights are random from run.seed)
+  std::string tokenizer = "byte";  // byte | path of tokenizer.json | dir
+  std::string weights_dtype = "f32";  // f32 | bf16: compute copy of the linear weights (the learner's master is fp32)
+  std::string cache_dtype = "f32";    // f32 | bf16: K and V of both attention caches (rounded on both sides)
+  bool recompute = false;             // learner keeps only layer inputs and recomputes activations in backward
 };
 
 struct DataSection {
-  std::string train, eval;                      // JSONL in verl's shape; empty when a task is given
-  std::string task;                             // e.g. arithmetic: generated from run.seed
-  std::string difficulty = "1..3";              // range of the task's difficulty
+  std::string train, eval;          // JSONL in verl's shape; empty when a task is given
+  std::string task;                 // e.g. arithmetic: generated from run.seed
+  std::string difficulty = "1..3";  // range of the task's difficulty
   std::string prompt_key = "prompt", source_key = "data_source", answer_key = "reward_model.ground_truth";
-  std::string template_name = "plain";          // plain | m1: how messages become text
-  int max_prompt_tokens = 1024;                 // longer prompts are an error naming file:line
+  std::string template_name = "plain";  // plain | m1: how messages become text
+  int max_prompt_tokens = 1024;         // longer prompts are an error naming file:line
   bool shuffle = true;
 };
 
 struct RolloutSection {
   int workers = 1;
-  int threads = 0;                    // per worker; 0 = all cores
+  int threads = 0;  // per worker; 0 = all cores
   int max_new_tokens = 256;
-  float temperature = 1.0f, top_p = 1.0f, min_p = 0.0f;  // training requires top_p 1, min_p 0, top_k 0 (see rollout/sampling)
+  float temperature = 1.0f, top_p = 1.0f,
+        min_p = 0.0f;  // training requires top_p 1, min_p 0, top_k 0 (see rollout/sampling)
   int top_k = 0;
-  int max_sequences = 128;            // concurrent sequences
-  int prefill_rows = 256;             // prompt rows per step, so decode never waits long
-  int memory_mb = 1024;               // caches; admission and preemption keep within it
-  std::vector<std::string> stop;      // stop strings besides the end token
-  int repetition_window = 3000;       // M1: stop after this many consecutive tokens ...
-  float repetition_prob = 0.99f;      // ... each with probability above this; window 0 = off
-  int timeout_s = 600;                // a step without any episode for this long is an error naming the worker
+  int max_sequences = 128;        // concurrent sequences
+  int prefill_rows = 256;         // prompt rows per step, so decode never waits long
+  int memory_mb = 1024;           // caches; admission and preemption keep within it
+  std::vector<std::string> stop;  // stop strings besides the end token
+  int repetition_window = 3000;   // M1: stop after this many consecutive tokens ...
+  float repetition_prob = 0.99f;  // ... each with probability above this; window 0 = off
+  int timeout_s = 600;            // a step without any episode for this long is an error naming the worker
 };
 
 struct AlgorithmSection {
-  std::string loss = "cispo";         // cispo | grpo | dapo
+  std::string loss = "cispo";  // cispo | grpo | dapo
   int steps = 100;
   int prompts_per_step = 32, samples_per_prompt = 8, updates_per_step = 1;
   float ratio_max = 4.0f, ratio_min = 0.0f;  // absolute bounds of the importance ratio (CISPO weight, GRPO/DAPO clip)
-  bool advantage_std = true;          // divide by the group's standard deviation
-  bool drop_zero_variance = true;     // groups whose rewards are all equal are dropped and counted
-  bool mask_truncated = false;        // completions cut by max_new_tokens give no gradient
+  bool advantage_std = true;                 // divide by the group's standard deviation
+  bool drop_zero_variance = true;            // groups whose rewards are all equal are dropped and counted
+  bool mask_truncated = false;               // completions cut by max_new_tokens give no gradient
   float entropy_coef = 0.0f;
 };
 
@@ -72,36 +75,36 @@ struct OptimizerSection {
   float lr = 1e-4f, beta1 = 0.9f, beta2 = 0.95f, eps = 1e-15f, weight_decay = 0.0f, grad_clip = 1.0f;
   std::string schedule = "constant";  // constant | cosine | linear, after warmup
   int warmup_steps = 0;
-  int micro_batch_tokens = 4096;      // rows of one forward/backward; changes memory, not the gradient
+  int micro_batch_tokens = 4096;  // rows of one forward/backward; changes memory, not the gradient
 };
 
 struct SftSection {
-  int steps = 0;                      // 0 = no cold start
+  int steps = 0;  // 0 = no cold start
   int examples_per_step = 64;
   float lr = 1e-3f;
   int warmup_steps = 10;
-  std::string data;                   // JSONL with prompt and completion; empty = worked examples of data.task
+  std::string data;  // JSONL with prompt and completion; empty = worked examples of data.task
 };
 
 struct RewardSection {
   std::vector<std::string> functions{"math"};  // math | format | python:FILE.py:FUNCTION, each optionally "=WEIGHT"
   int workers = 1;
-  int deadline_ms = 10000;            // per call
+  int deadline_ms = 10000;  // per call
 };
 
 struct SyncSection {
-  std::string transport = "shm";      // shm | zmq
-  std::string bind = "ipc";           // ipc | tcp://HOST:PORT
+  std::string transport = "shm";  // shm | zmq
+  std::string bind = "ipc";       // ipc | tcp://HOST:PORT
 };
 
 struct CheckpointSection {
-  int every = 10, keep = 2;           // steps; 0 = only at the end
-  bool export_final = true;           // Hugging Face directory under export/
+  int every = 10, keep = 2;  // steps; 0 = only at the end
+  bool export_final = true;  // Hugging Face directory under export/
 };
 
 struct EvalSection {
-  int every = 0;                      // steps; 0 = only before and after
-  int problems = 500;                 // held out, greedy
+  int every = 0;       // steps; 0 = only before and after
+  int problems = 500;  // held out, greedy
 };
 
 struct LearnerSection {
@@ -110,7 +113,7 @@ struct LearnerSection {
 
 struct LogSection {
   bool tensorboard = true;
-  int episodes_per_step = 16;         // written to episodes/step_N.jsonl; 0 = none, -1 = all
+  int episodes_per_step = 16;  // written to episodes/step_N.jsonl; 0 = none, -1 = all
 };
 
 struct Config {
@@ -131,12 +134,14 @@ struct Config {
   std::map<std::string, std::string> origin;  // key -> "default", "FILE:LINE" or "command line"
 };
 
-// path may be empty (defaults only). overrides: "key.path=value". Relative paths in the file are taken from the working directory.
+// path may be empty (defaults only). overrides: "key.path=value". Relative paths in the file are taken from the working
+// directory.
 Config load_config(const std::string& path, const std::vector<std::string>& overrides);
 
-std::string to_yaml(const Config& c, bool with_origin);  // all keys; with_origin adds "# from ..." comments (--print-config)
-std::string config_hash(const Config& c);                // hex xxh3-128 of to_yaml(c, false) without run.dir: same run, same hash
-std::string config_help();                               // one line a key: type, default, range, sentence
+std::string to_yaml(const Config& c,
+                    bool with_origin);     // all keys; with_origin adds "# from ..." comments (--print-config)
+std::string config_hash(const Config& c);  // hex xxh3-128 of to_yaml(c, false) without run.dir: same run, same hash
+std::string config_help();                 // one line a key: type, default, range, sentence
 
 // The member of `known` with the smallest edit distance, or "" when nothing is near. Used for keys, verbs and names.
 std::string nearest(const std::string& word, const std::vector<std::string>& known);

@@ -10,8 +10,9 @@
 
 namespace fulmen::base {
 
-std::string read_file(const std::string& path);                          // throws Error naming the path and the reason
-void write_file_atomic(const std::string& path, std::string_view bytes);  // path.tmp.PID, fsync, rename, fsync directory
+std::string read_file(const std::string& path);  // throws Error naming the path and the reason
+void write_file_atomic(const std::string& path,
+                       std::string_view bytes);  // path.tmp.PID, fsync, rename, fsync directory
 void make_directories(const std::string& path);
 void remove_all(const std::string& path);
 
@@ -32,8 +33,9 @@ class MappedFile {
   size_t size_ = 0;
 };
 
-// Appends to a new file `path` by way of `path.tmp.PID`; commit() syncs and renames, the destructor without commit removes it.
-// Any short write (disk full) throws Error naming path, bytes wanted and the reason; the old file is untouched.
+// Appends to a new file `path` by way of `path.tmp.PID`; commit() syncs and renames, the destructor without commit
+// removes it. Any short write (disk full) throws Error naming path, bytes wanted and the reason; the old file is
+// untouched.
 class FileWriter {
  public:
   explicit FileWriter(const std::string& path);

@@ -1,6 +1,6 @@
 #pragma once
-// Progress on anything longer than two seconds. On a terminal one line is redrawn (\r) with a bar and an ETA; elsewhere a
-// plain line at most every ten seconds. finish() or the destructor ends the line. Everything goes to stderr.
+// Progress on anything longer than two seconds. On a terminal one line is redrawn (\r) with a bar and an ETA; elsewhere
+// a plain line at most every ten seconds. finish() or the destructor ends the line. Everything goes to stderr.
 
 #include <chrono>
 #include <string>

@@ -1,6 +1,6 @@
 #pragma once
-// Counter-based random numbers: Philox 4x32-10 (Salmon et al., SC'11). No hidden state: a value is a function of its key,
-// so the completion of (prompt, sample) is the same whatever else runs, on any worker, after any restart.
+// Counter-based random numbers: Philox 4x32-10 (Salmon et al., SC'11). No hidden state: a value is a function of its
+// key, so the completion of (prompt, sample) is the same whatever else runs, on any worker, after any restart.
 
 #include <array>
 #include <cstdint>
