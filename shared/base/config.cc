@@ -1,1 +1,205 @@
 #include "shared/base/config.h"
+
+#include <fmt/format.h>
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <charconv>
+#include <limits>
+#include <set>
+
+#include "shared/base/config_keys.h"
+#include "shared/base/file.h"
+
+namespace fulmen::base {
+namespace {
+
+// One value as written by the user.
+struct Setting {
+  std::string key, text;           // text: a scalar
+  std::vector<std::string> items;  // of a list
+  bool is_list = false;
+  std::string where;  // FILE:LINE or "command line"
+};
+
+[[noreturn]] void reject(const Setting& s, const std::string& what) { throw Error(what + " [" + s.where + "]"); }
+
+[[noreturn]] void reject_value(const Setting& s, const Key& key) {
+  const std::string got = s.is_list ? fmt::format("the list [{}]", fmt::join(s.items, ", ")) : "\"" + s.text + "\"";
+  reject(s, fmt::format("{}: got {}, want {}", s.key, got, type_of(key)));
+}
+
+std::vector<std::string> split_at_commas(const std::string& text) {
+  std::vector<std::string> items;
+  for (size_t begin = 0; begin <= text.size() && !text.empty();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    items.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return items;
+}
+
+template <class T>
+void set_number(const Setting& s, const Key& key, T& out) {
+  T value{};
+  const char* end = s.text.data() + s.text.size();
+  const auto [stop, code] = std::from_chars(s.text.data(), end, value);
+  if (s.is_list || code != std::errc() || stop != end) reject_value(s, key);
+  const double wide = static_cast<double>(value);
+  if (!(wide >= key.low && wide <= key.high)) reject_value(s, key);  // also refuses nan
+  out = value;
+}
+
+void set_text(const Setting& s, const Key& key, std::string& out) {
+  const bool allowed = key.choices.empty() || std::count(key.choices.begin(), key.choices.end(), s.text) != 0;
+  if (s.is_list || !allowed) reject_value(s, key);
+  out = s.text;
+}
+
+void set_flag(const Setting& s, const Key& key, bool& out) {
+  if (s.is_list || (s.text != "true" && s.text != "false")) reject_value(s, key);
+  out = s.text == "true";
+}
+
+void set_member(const Setting& s, const Key& key) {
+  if (auto* m = std::get_if<std::string*>(&key.member)) return set_text(s, key, **m);
+  if (auto* m = std::get_if<bool*>(&key.member)) return set_flag(s, key, **m);
+  if (auto* m = std::get_if<int*>(&key.member)) return set_number(s, key, **m);
+  if (auto* m = std::get_if<int64_t*>(&key.member)) return set_number(s, key, **m);
+  if (auto* m = std::get_if<float*>(&key.member)) return set_number(s, key, **m);
+  *std::get<std::vector<std::string>*>(key.member) = s.is_list ? s.items : split_at_commas(s.text);
+}
+
+// "workers" alone is a natural slip: when no whole key is near, a key that ends in the word is.
+std::string suggest(const std::string& word, const std::vector<Key>& keys) {
+  std::vector<std::string> names;
+  for (const Key& key : keys) names.push_back(key.name);
+  const std::string near = nearest(word, names);
+  if (!near.empty()) return near;
+  const std::string ending = "." + word.substr(word.rfind('.') + 1);
+  const auto match =
+      std::find_if(names.begin(), names.end(), [&](const std::string& n) { return n.ends_with(ending); });
+  return match == names.end() ? "" : *match;
+}
+
+void apply(const Setting& s, const std::vector<Key>& keys, Config& c) {
+  const auto key = std::find_if(keys.begin(), keys.end(), [&](const Key& k) { return k.name == s.key; });
+  if (key == keys.end()) {
+    const auto inside =
+        std::find_if(keys.begin(), keys.end(), [&](const Key& k) { return k.name.starts_with(s.key + "."); });
+    if (inside != keys.end()) reject(s, s.key + " is a section, want keys under it, e.g. " + inside->name);
+    const std::string near = suggest(s.key, keys);
+    reject(s, "unknown key " + s.key + (near.empty() ? "" : ", did you mean " + near + "?"));
+  }
+  set_member(s, *key);
+  c.origin[s.key] = s.where;
+}
+
+std::string place(const std::string& path, const YAML::Mark& mark) { return fmt::format("{}:{}", path, mark.line + 1); }
+
+void flatten(const YAML::Node& node, const std::string& prefix, const std::string& path, std::vector<Setting>& out) {
+  for (const auto& entry : node) {
+    Setting s;
+    s.where = place(path, entry.first.Mark());
+    if (!entry.first.IsScalar()) reject(s, "a key must be a word");
+    s.key = prefix + entry.first.Scalar();
+    const YAML::Node& value = entry.second;
+    if (value.IsMap()) {
+      flatten(value, s.key + ".", path, out);
+      continue;
+    }
+    if (value.IsNull()) {
+      if (prefix.empty() && s.key.find('.') == std::string::npos) continue;  // "rollout:" with nothing under it
+      reject(s, s.key + " has no value");
+    }
+    s.is_list = value.IsSequence();
+    if (value.IsScalar()) s.text = value.Scalar();
+    for (size_t i = 0; s.is_list && i < value.size(); ++i) {
+      if (!value[i].IsScalar()) reject(s, s.key + ": a list holds plain values only");
+      s.items.push_back(value[i].Scalar());
+    }
+    out.push_back(std::move(s));
+  }
+}
+
+std::vector<Setting> read_settings(const std::string& path) {
+  std::vector<Setting> settings;
+  YAML::Node root;
+  try {
+    root = YAML::Load(read_file(path));
+  } catch (const YAML::Exception& e) {
+    throw Error("not YAML: " + e.msg + " [" + place(path, e.mark) + "]");
+  }
+  if (root.IsNull()) return settings;
+  if (!root.IsMap()) throw Error("want sections with keys under them [" + place(path, root.Mark()) + "]");
+  flatten(root, "", path, settings);
+  std::set<std::string> seen;
+  for (const Setting& s : settings) {
+    if (!seen.insert(s.key).second) reject(s, s.key + " is given twice");
+  }
+  return settings;
+}
+
+Setting read_override(const std::string& argument) {
+  Setting s;
+  s.where = "command line";
+  const size_t equals = argument.find('=');
+  if (equals == std::string::npos || equals == 0) reject(s, "got \"" + argument + "\", want key.path=value");
+  s.key = argument.substr(0, equals);
+  s.text = argument.substr(equals + 1);
+  if (s.text.empty() || s.text.front() != '[') return s;
+  try {  // a list in YAML's own form, so that items may be quoted
+    const YAML::Node list = YAML::Load(s.text);
+    s.is_list = list.IsSequence();
+    for (const auto& item : list) s.items.push_back(item.Scalar());
+  } catch (const YAML::Exception& e) {
+    reject(s, s.key + ": got " + s.text + ", want a list like [a, \"b c\"]: " + e.msg);
+  }
+  return s;
+}
+
+// Edits (insert, delete, replace, swap of neighbours) that turn a into b.
+size_t edit_distance(const std::string& a, const std::string& b) {
+  std::vector<std::vector<size_t>> d(a.size() + 1, std::vector<size_t>(b.size() + 1));
+  for (size_t i = 0; i <= a.size(); ++i) d[i][0] = i;
+  for (size_t j = 0; j <= b.size(); ++j) d[0][j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t replaced = d[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1);
+      d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, replaced});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
+        d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
+      }
+    }
+  }
+  return d[a.size()][b.size()];
+}
+
+}  // namespace
+
+std::string nearest(const std::string& word, const std::vector<std::string>& known) {
+  std::string best;
+  size_t best_distance = std::max<size_t>(1, (word.size() + 1) / 3) + 1;  // farther than this is a different word
+  for (const std::string& candidate : known) {
+    const size_t distance = edit_distance(word, candidate);
+    if (distance < best_distance) {
+      best_distance = distance;
+      best = candidate;
+    }
+  }
+  return best;
+}
+
+Config load_config(const std::string& path, const std::vector<std::string>& overrides) {
+  Config c;
+  const std::vector<Key> keys = visit_config(c);
+  for (const Key& key : keys) c.origin[key.name] = "default";
+  if (!path.empty()) {
+    for (const Setting& s : read_settings(path)) apply(s, keys, c);
+  }
+  for (const std::string& argument : overrides) apply(read_override(argument), keys, c);
+  check_config(c);
+  return c;
+}
+
+}  // namespace fulmen::base

@@ -134,9 +134,16 @@ struct Config {
   std::map<std::string, std::string> origin;  // key -> "default", "FILE:LINE" or "command line"
 };
 
-// path may be empty (defaults only). overrides: "key.path=value". Relative paths in the file are taken from the working
-// directory.
+// path may be empty (defaults only). overrides: "key.path=value", lists as [a, "b c"] or a,b. Relative paths in the
+// file are taken from the working directory. Also runs check_config.
 Config load_config(const std::string& path, const std::vector<std::string>& overrides);
+
+// What must hold for any use of a Config; throws Error "KEY: got, want, why [origin]".
+void check_config(const Config& c);
+// What a training run needs besides: data, a model, the sampled distribution to be the trained one, groups of two or
+// more.
+void validate_for_train(const Config& c);
+void validate_for_sft(const Config& c);  // `fulmen sft`: a model, worked examples, steps
 
 std::string to_yaml(const Config& c,
                     bool with_origin);     // all keys; with_origin adds "# from ..." comments (--print-config)

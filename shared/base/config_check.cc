@@ -1,1 +1,115 @@
+#include <fmt/format.h>
+
+#include <charconv>
+
 #include "shared/base/config.h"
+
+namespace fulmen::base {
+namespace {
+
+// Throws: KEY is got, want; and where the value came from.
+[[noreturn]] void refuse(const Config& c, const std::string& key, const std::string& what) {
+  const auto origin = c.origin.find(key);
+  throw Error(fmt::format("{}: {} [{}]", key, what, origin == c.origin.end() ? "default" : origin->second));
+}
+
+void check_difficulty(const Config& c) {
+  int low = 0, high = 0;
+  const std::string& text = c.data.difficulty;
+  const char* end = text.data() + text.size();
+  const auto first = std::from_chars(text.data(), end, low);
+  bool good = first.ec == std::errc() && std::string_view(first.ptr, end).starts_with("..");
+  if (good) {
+    const auto second = std::from_chars(first.ptr + 2, end, high);
+    good = second.ec == std::errc() && second.ptr == end && low <= high && low >= 0;
+  }
+  if (!good) refuse(c, "data.difficulty", "got \"" + text + "\", want LOW..HIGH with LOW <= HIGH, e.g. 1..3");
+}
+
+void check_ratio_bounds(const Config& c) {
+  const AlgorithmSection& a = c.algorithm;
+  if (a.ratio_max < 1) {
+    refuse(c, "algorithm.ratio_max",
+           fmt::format("got {}, want at least 1: it bounds the ratio itself, so a clip of 0.2 above 1 is 1.2",
+                       a.ratio_max));
+  }
+  if (a.ratio_min > 1) {
+    refuse(c, "algorithm.ratio_min",
+           fmt::format("got {}, want at most 1: it bounds the ratio itself, so a clip of 0.2 below 1 is 0.8",
+                       a.ratio_min));
+  }
+}
+
+// The learner's log-probs are of the plain softmax at this temperature. A truncated distribution is another one: its
+// ratio to the learner's would never be 1, and the run would train on tokens it believes less likely than they were.
+void check_sampled_is_trained(const Config& c) {
+  const RolloutSection& r = c.rollout;
+  const char* why = " for training: the distribution sampled from would not be the one that is trained";
+  if (r.top_p < 1) refuse(c, "rollout.top_p", fmt::format("got {}, want 1{}", r.top_p, why));
+  if (r.top_k > 0) refuse(c, "rollout.top_k", fmt::format("got {}, want 0{}", r.top_k, why));
+  if (r.min_p > 0) refuse(c, "rollout.min_p", fmt::format("got {}, want 0{}", r.min_p, why));
+  if (r.temperature == 0)
+    refuse(c, "rollout.temperature", "got 0 (greedy), want above 0 for training: nothing to explore");
+}
+
+void check_batches(const Config& c) {
+  const AlgorithmSection& a = c.algorithm;
+  if (a.samples_per_prompt < 2) {
+    refuse(c, "algorithm.samples_per_prompt",
+           "got 1, want at least 2: an advantage compares completions of one prompt");
+  }
+  if (a.updates_per_step > a.prompts_per_step) {
+    refuse(c, "algorithm.updates_per_step",
+           fmt::format("got {}, want at most algorithm.prompts_per_step = {}: each update needs a group",
+                       a.updates_per_step, a.prompts_per_step));
+  }
+}
+
+void check_model(const Config& c) {
+  if (c.model.path.empty()) refuse(c, "model.path", "not given, want a Hugging Face directory or a config.json");
+}
+
+void check_sft_data(const Config& c) {
+  if (c.sft.data.empty() && c.data.task.empty()) {
+    refuse(c, "sft.data", "not given, and no data.task that makes worked examples: one of them is needed");
+  }
+}
+
+}  // namespace
+
+void check_config(const Config& c) {
+  check_difficulty(c);
+  check_ratio_bounds(c);
+  if (c.run.dir.empty()) refuse(c, "run.dir", "got \"\", want a directory");
+  if (c.model.tokenizer.empty()) refuse(c, "model.tokenizer", "got \"\", want byte or a path");
+  if (c.reward.functions.empty()) refuse(c, "reward.functions", "got an empty list, want at least one function");
+  if (c.sync.bind != "ipc" && !c.sync.bind.starts_with("tcp://")) {
+    refuse(c, "sync.bind", "got \"" + c.sync.bind + "\", want ipc or tcp://HOST:PORT");
+  }
+  if (c.optimizer.beta1 >= 1) refuse(c, "optimizer.beta1", "got 1, want below 1: the moment would never move");
+  if (c.optimizer.beta2 >= 1) refuse(c, "optimizer.beta2", "got 1, want below 1: the moment would never move");
+}
+
+void validate_for_train(const Config& c) {
+  check_model(c);
+  if (c.data.train.empty() && c.data.task.empty()) {
+    refuse(c, "data.train", "not given, and no data.task: training needs prompts from one of them");
+  }
+  if (!c.data.train.empty() && !c.data.task.empty()) {
+    refuse(c, "data.train", "given together with data.task: training takes its prompts from one of them");
+  }
+  if (c.eval.every > 0 && c.data.eval.empty() && c.data.task.empty()) {
+    refuse(c, "eval.every", "set, but there is nothing held out: give data.eval or data.task");
+  }
+  check_sampled_is_trained(c);
+  check_batches(c);
+  if (c.sft.steps > 0) check_sft_data(c);
+}
+
+void validate_for_sft(const Config& c) {
+  check_model(c);
+  check_sft_data(c);
+  if (c.sft.steps == 0) refuse(c, "sft.steps", "got 0, want at least 1");
+}
+
+}  // namespace fulmen::base
