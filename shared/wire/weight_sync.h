@@ -1,8 +1,11 @@
 #pragma once
-// Weight versions on their way from the learner to rollout workers. A version is a manifest (name, shape, dtype, 128-bit digest
-// per tensor; digest of derived constants; one root digest) and its bytes: in one shared-memory object on this host, or
-// fetched over ZeroMQ in frames of kChunkBytes. A receiver accepts a version only when its own digests match; the old
-// version stays in service until then.
+// Weight versions on their way from the learner to rollout workers. A version is a manifest (name, shape, dtype,
+// 128-bit digest per tensor; digest of derived constants; one root digest) and its bytes: in one shared-memory object
+// on this host, or fetched over ZeroMQ in frames of kChunkBytes. A receiver accepts a version only when its own digests
+// match; the old version stays in service until then.
+//
+// The image of a version: tensors in manifest order, each at the next multiple of kTensorAlign. Offsets of WeightsFetch
+// and WeightsChunk count in it, and the shared-memory object holds exactly it.
 
 #include <functional>
 #include <memory>
@@ -16,6 +19,7 @@
 namespace fulmen::wire {
 
 inline constexpr uint64_t kChunkBytes = 4 << 20;
+inline constexpr uint64_t kTensorAlign = 64;
 
 struct TensorSource {  // view of one tensor of the version to publish
   std::string name;
@@ -27,11 +31,16 @@ struct TensorSource {  // view of one tensor of the version to publish
 
 class WeightPublisher {  // conductor side
  public:
-  WeightPublisher(const std::string& transport, const std::string& run_id);  // "shm" | "zmq"
-  ~WeightPublisher();  // unlinks shared memory
-  // Copies the tensors; the sources may change afterwards. Keeps this version and the previous one.
-  const WeightsManifest& publish(uint64_t version, std::span<const TensorSource> tensors, const base::Digest& constants);
-  // Answers a WeightsFetch: fills `reply` with a WeightsChunk and its frame. Throws Error for a version no longer kept.
+  // transport: "shm" | "zmq". Removes shared memory that killed runs left behind.
+  WeightPublisher(const std::string& transport, const std::string& run_id);
+  ~WeightPublisher();  // unlinks shared memory; receivers that have it open may finish
+  // Copies the tensors; the sources may change afterwards. Keeps this version and the previous one. Versions must rise.
+  // Throws Error: no room in /dev/shm (with bytes), the object belongs to a living process, a tensor's bytes do not fit
+  // its shape.
+  const WeightsManifest& publish(uint64_t version, std::span<const TensorSource> tensors,
+                                 const base::Digest& constants);
+  // Answers a WeightsFetch: fills `reply` with a WeightsChunk and its frame, under either transport. Throws Error for a
+  // version no longer kept or a range outside it; the conductor sends its text back as a Fault.
   void answer(const WeightsFetch& fetch, Message& reply) const;
 
  private:
@@ -39,14 +48,15 @@ class WeightPublisher {  // conductor side
   std::unique_ptr<State> state_;
 };
 
-// Receiver side: brings the bytes of a manifest to `sink`, verifying every digest. `sink(i)` returns where tensor i goes (its
-// shape has been checked by the caller against the manifest) and may be a staging buffer.
-// shm: reads the object. zmq: fetches chunk by chunk through `client` with several in flight.
-// On any failure (digest, size, timeout) returns false with a line in `why`; the caller keeps serving the old version.
-// `stash` gets other messages that arrive meanwhile.
+// Receiver side: brings the bytes of a manifest to `sink`, verifying every digest. `sink(i)` returns where tensor i
+// goes (its shape has been checked by the caller against the manifest) and should be a staging buffer: after a failure
+// it holds rubbish. shm: reads the object. zmq: fetches chunk by chunk through `client` with several in flight; a chunk
+// that does not come is asked for again. On any failure (digest, size, timeout, Fault) returns false with a line in
+// `why`; the caller keeps serving the old version. `stash` gets other messages that arrive meanwhile.
 bool receive_weights(const WeightsManifest& manifest, const std::function<void*(size_t)>& sink, Client& client,
                      std::vector<Message>& stash, int timeout_ms, std::string& why);
 
-base::Digest root_digest(const WeightsManifest& manifest);  // recomputed from entries and constants
+// Recomputed from the tensor entries and constants alone: equal for equal weights, whatever the version or transport.
+base::Digest root_digest(const WeightsManifest& manifest);
 
 }  // namespace fulmen::wire
