@@ -1,1 +1,316 @@
+#include "shared/model/transformer.h"
 
+#include <cstdio>
+#include <cstring>
+
+#include "kernels/lm_head.h"
+#include "kernels/norm.h"
+#include "kernels/pointwise.h"
+#include "kernels/router.h"
+#include "kernels/table.h"
+#include "shared/model/tape.h"
+
+namespace fulmen::model {
+
+using kernels::DType;
+using kernels::mat;
+using kernels::TensorRef;
+
+// ---- What is kept and where
+// -------------------------------------------------------------------------------------------
+
+size_t LayerTape::bytes() const {
+  size_t floats = expert.size() + order.size() + offset.size() + mix_expert.size() + mix_order.size();
+  for (const Buffer* b : {&qkv, &gate, &q, &k, &v, &lse, &attention, &y, &w1, &w3, &expert_out, &weight, &shared_gate,
+                          &shared_up, &mix_in, &mix_logits, &mix_weight}) {
+    floats += b->size();
+  }
+  return floats * 4;
+}
+
+Tape::Tape(const ModelConfig& c, bool recompute) : state_(std::make_unique<State>()) {
+  state_->recompute = recompute;
+  state_->x.resize(static_cast<size_t>(c.num_layers) + 1);
+  state_->layers.resize(recompute ? 1 : static_cast<size_t>(c.num_layers));
+}
+
+Tape::~Tape() = default;
+
+size_t Tape::bytes() const {
+  size_t total = 0;
+  for (const Buffer& x : state_->x) total += x.size() * 4;
+  for (const LayerTape& t : state_->layers) total += t.bytes();
+  return total;
+}
+
+Gradients::Gradients(const std::vector<TensorSpec>& specs) : values_(specs.size()) {
+  for (size_t i = 0; i < specs.size(); ++i) values_[i].resize(static_cast<size_t>(specs[i].numel()));
+}
+
+void Gradients::zero() {
+  for (Buffer& b : values_) std::memset(b.data(), 0, b.size() * sizeof(float));
+}
+
+namespace {
+
+LayerParams find_layer(const Weights& w, int l) {
+  const ModelConfig& c = w.config();
+  const std::string layer = "model.layers." + std::to_string(l) + ".";
+  const auto id = [&](const std::string& name) { return w.index(layer + name + ".weight"); };
+  LayerParams p;
+  p.softmax = c.softmax_layer(l);
+  p.alpha = p.softmax ? c.alpha_softmax : c.alpha_lightning;
+  p.beta = p.softmax ? c.beta_softmax : c.beta_lightning;
+  p.norm_in = id("input_layernorm");
+  p.norm_post = id("post_attention_layernorm");
+  p.router = id("block_sparse_moe.gate");
+  if (p.softmax) {
+    p.q = id("self_attn.q_proj");
+    p.k = id("self_attn.k_proj");
+    p.v = id("self_attn.v_proj");
+    p.out = id("self_attn.o_proj");
+  } else {
+    p.qkv = id("self_attn.qkv_proj");
+    p.output_gate = id("self_attn.output_gate");
+    p.norm = id("self_attn.norm");
+    p.out = id("self_attn.out_proj");
+    std::vector<float> slope(static_cast<size_t>(c.num_heads));
+    p.decay.resize(slope.size() * (kernels::kLightningBlock + 1));
+    kernels::lightning_slopes(c.num_heads, l, c.num_layers, slope.data());
+    kernels::lightning_decay_table(slope.data(), c.num_heads, p.decay.data());
+  }
+  for (int e = 0; e < c.num_experts; ++e) {
+    const std::string expert = "block_sparse_moe.experts." + std::to_string(e) + ".";
+    for (auto [name, ids, packed, rows] :
+         {std::tuple{"w1", &p.w1, &p.w1_packed, &p.w1_rows}, std::tuple{"w3", &p.w3, &p.w3_packed, &p.w3_rows},
+          std::tuple{"w2", &p.w2, &p.w2_packed, &p.w2_rows}}) {
+      ids->push_back(id(expert + name));
+      packed->push_back(w.packed(ids->back()));
+      rows->push_back(w.rows(ids->back()));
+    }
+  }
+  if (c.shared_intermediate_size > 0) {
+    p.shared_gate = id("shared_mlp.gate_proj");
+    p.shared_up = id("shared_mlp.up_proj");
+    p.shared_down = id("shared_mlp.down_proj");
+    p.coefficient = id("coefficient");
+  }
+  return p;
+}
+
+void check_batch(const Batch& b, bool with_cache) {
+  int64_t next = 0;
+  for (const kernels::Segment& s : b.segments) {
+    const std::string got = "segment of " + std::to_string(s.rows) + " rows at row " + std::to_string(s.row0) +
+                            ", position " + std::to_string(s.pos0);
+    FULMEN_CHECK(s.row0 == next && s.rows > 0, "forward: got a " + got + ", want it to start at row " +
+                                                   std::to_string(next) + " with at least one row");
+    FULMEN_CHECK(with_cache || s.pos0 == 0, "forward: got a " + got + " without a cache, want whole sequences");
+    FULMEN_CHECK(!with_cache || (s.slot >= 0 && s.pos0 >= 0),
+                 "forward: got a " + got + " with slot " + std::to_string(s.slot) + ", want both not negative");
+    next += s.rows;
+  }
+  FULMEN_CHECK(next == static_cast<int64_t>(b.tokens.size()),
+               "forward: segments cover " + std::to_string(next) + " rows, want " + std::to_string(b.tokens.size()));
+}
+
+}  // namespace
+
+Transformer::State::State(const Weights& weights, DType cache, kernels::Context& context)
+    : w(weights), c(weights.config()), cache_dtype(cache), ctx(context) {
+  FULMEN_CHECK(w.packed(), "Transformer: got weights that were never packed, want Weights::pack() first");
+  embedding = w.index("model.embed_tokens.weight");
+  final_norm = w.index("model.norm.weight");
+  lm_head = w.lm_head_index();
+  for (int l = 0; l < c.num_layers; ++l) layers.push_back(find_layer(w, l));
+}
+
+void Transformer::State::linear(TensorRef x, size_t weight, TensorRef y) {
+  kernels::linear_forward({x, w.packed(weight), y}, ctx);
+}
+
+// ---- One layer
+// --------------------------------------------------------------------------------------------------------
+
+TensorRef Transformer::State::lightning_attention(int l, const Batch& b, const Cache* cache, TensorRef h,
+                                                  LayerTape& t) {
+  const LayerParams& p = layers[static_cast<size_t>(l)];
+  const int H = c.num_heads, D = c.head_dim;
+  const int64_t T = h.dim[0], HD = int64_t{H} * D;
+  TensorRef qkv = sized(t.qkv, T, 3 * HD), u = sized(work.qkv, T, 3 * HD), o = sized(t.attention, T, HD);
+  TensorRef gate = sized(t.gate, T, HD), gated = sized(work.attention, T, HD),
+            out = sized(work.branch, T, c.hidden_size);
+
+  linear(h, p.qkv, qkv);
+  see(l, "qkv", qkv);
+  kernels::silu_forward({qkv, u}, ctx);
+  if (cache_dtype == DType::kBf16) kernels::round_to_bf16(u, ctx);
+  see(l, "silu", u);
+  const kernels::LightningCache* lightning_cache = cache != nullptr ? &cache->lightning(l) : nullptr;
+  kernels::lightning_forward({u, o, p.decay.data(), H, D, b.segments, lightning_cache}, ctx);
+  see(l, "lightning", o);
+  linear(h, p.output_gate, gate);
+  see(l, "gate", gate);
+  kernels::gated_rmsnorm_forward({o, gate, w.rows(p.norm), gated, c.lightning_norm_eps}, ctx);
+  see(l, "gated_norm", gated);
+  linear(gated, p.out, out);
+  return out;
+}
+
+TensorRef Transformer::State::softmax_attention(int l, const Batch& b, const Cache* cache, TensorRef h, LayerTape& t) {
+  const LayerParams& p = layers[static_cast<size_t>(l)];
+  const int H = c.num_heads, KV = c.num_kv_heads, D = c.head_dim;
+  const int64_t T = h.dim[0], HD = int64_t{H} * D, KVD = int64_t{KV} * D;
+  TensorRef q = sized(t.q, T, HD), k = sized(t.k, T, KVD), v = sized(t.v, T, KVD), o = sized(t.attention, T, HD);
+  TensorRef lse = sized(t.lse, T, H), out = sized(work.branch, T, c.hidden_size);
+
+  linear(h, p.q, q);
+  linear(h, p.k, k);
+  linear(h, p.v, v);
+  kernels::rope({q, H, D, c.rotary_dim, c.rope_theta, b.segments}, ctx);
+  kernels::rope({k, KV, D, c.rotary_dim, c.rope_theta, b.segments}, ctx);
+  if (cache_dtype == DType::kBf16) {
+    kernels::round_to_bf16(k, ctx);
+    kernels::round_to_bf16(v, ctx);
+  }
+  see(l, "q", q);
+  see(l, "k", k);
+  see(l, "v", v);
+  kernels::PagedKvCache pages;
+  if (cache != nullptr) pages = cache->softmax(l);
+  kernels::attention_forward({q, k, v, o, lse, H, KV, D, b.segments, cache != nullptr ? &pages : nullptr}, ctx);
+  see(l, "attention", o);
+  linear(o, p.out, out);
+  return out;
+}
+
+TensorRef Transformer::State::experts(int l, TensorRef h2, LayerTape& t) {
+  const LayerParams& p = layers[static_cast<size_t>(l)];
+  const int E = c.num_experts, top_k = c.top_k;
+  const int64_t T = h2.dim[0], C = c.hidden_size, F = c.intermediate_size, R = T * top_k;
+  t.expert.resize(static_cast<size_t>(R));
+  t.order.resize(static_cast<size_t>(R));
+  t.offset.resize(static_cast<size_t>(E) + 1);
+
+  TensorRef logits = sized(work.logits, T, E), weight = sized(t.weight, T, top_k);
+  linear(h2, p.router, logits);
+  see(l, "router", logits);
+  kernels::route_forward({logits, top_k, t.expert, weight}, ctx);
+  see(l, "expert_weight", weight);
+  kernels::dispatch({t.expert, E, t.order, t.offset});
+
+  TensorRef rows = sized(work.gathered, R, C), w1 = sized(t.w1, R, F), w3 = sized(t.w3, R, F);
+  TensorRef act = sized(work.act, R, F), f = sized(t.expert_out, R, C), y = sized(work.moe, T, C);
+  kernels::gather_rows({h2, t.order, top_k, rows}, ctx);
+  kernels::grouped_linear_forward({rows, t.offset, p.w1_packed, w1}, ctx);
+  kernels::grouped_linear_forward({rows, t.offset, p.w3_packed, w3}, ctx);
+  kernels::swiglu_forward({w1, w3, act}, ctx);
+  kernels::grouped_linear_forward({act, t.offset, p.w2_packed, f}, ctx);
+  kernels::combine_forward({f, t.order, weight, y}, ctx);
+  see(l, "moe", y);
+  return c.shared_intermediate_size > 0 ? shared_expert(l, h2, y, t) : y;
+}
+
+// (1 - s) routed + s MLP(h2), s = sigmoid(coefficient . h2): a mixture of two experts that are both always chosen, with
+// the logits (0, coefficient . h2). So the router kernels do it, in a fixed order, backward included.
+TensorRef Transformer::State::shared_expert(int l, TensorRef h2, TensorRef routed, LayerTape& t) {
+  const LayerParams& p = layers[static_cast<size_t>(l)];
+  const int64_t T = h2.dim[0], C = c.hidden_size, F = c.shared_intermediate_size;
+  TensorRef gate = sized(t.shared_gate, T, F), up = sized(t.shared_up, T, F), act = sized(work.act, T, F);
+  TensorRef mix = sized(t.mix_in, 2 * T, C), weight = sized(t.mix_weight, T, 2), logits = sized(t.mix_logits, T, 2);
+  TensorRef first_half = mat(mix.row(0), T, C), second_half = mat(mix.row(T), T, C);
+  kernels::scaled_add({routed, routed, first_half, 1, 0}, ctx);
+  linear(h2, p.shared_gate, gate);
+  linear(h2, p.shared_up, up);
+  kernels::swiglu_forward({gate, up, act}, ctx);
+  linear(act, p.shared_down, second_half);
+
+  linear(h2, p.coefficient, mat(logits.f32() + 1, T, 1, 2));  // column 0 has been zero since the buffer was made
+  t.mix_expert.resize(static_cast<size_t>(2 * T));
+  t.mix_order.resize(static_cast<size_t>(2 * T));
+  t.mix_offset.resize(3);
+  kernels::route_forward({logits, 2, t.mix_expert, weight}, ctx);
+  kernels::dispatch({t.mix_expert, 2, t.mix_order, t.mix_offset});
+  TensorRef y = sized(work.shared, T, C);
+  kernels::combine_forward({mix, t.mix_order, weight, y}, ctx);
+  see(l, "shared", y);
+  return y;
+}
+
+void Transformer::State::layer_forward(int l, const Batch& b, const Cache* cache, TensorRef x, LayerTape& t,
+                                       TensorRef x_out) {
+  const LayerParams& p = layers[static_cast<size_t>(l)];
+  const int64_t T = x.dim[0], C = c.hidden_size;
+  TensorRef h = sized(work.h, T, C), h2 = sized(work.h2, T, C), y = sized(t.y, T, C);
+
+  kernels::rmsnorm_forward({x, w.rows(p.norm_in), h, c.rms_norm_eps}, ctx);
+  see(l, "norm_in", h);
+  TensorRef a = p.softmax ? softmax_attention(l, b, cache, h, t) : lightning_attention(l, b, cache, h, t);
+  see(l, "attention_out", a);
+  kernels::scaled_add({c.postnorm ? h : x, a, y, p.alpha, p.beta}, ctx);
+  see(l, "attention_residual", y);
+
+  kernels::rmsnorm_forward({y, w.rows(p.norm_post), h2, c.rms_norm_eps}, ctx);
+  see(l, "norm_post", h2);
+  TensorRef m = experts(l, h2, t);
+  if (!x_out) return;
+  kernels::scaled_add({c.postnorm ? h2 : y, m, x_out, c.alpha_mlp, c.beta_mlp}, ctx);
+  see(l, "residual", x_out);
+}
+
+// ---- The whole model
+// --------------------------------------------------------------------------------------------------
+
+Transformer::Transformer(const Weights& weights, DType cache_dtype, kernels::Context& ctx)
+    : state_(std::make_unique<State>(weights, cache_dtype, ctx)) {}
+
+Transformer::~Transformer() = default;
+
+void Transformer::forward(const Batch& batch, Cache* cache, Tape* tape, TensorRef hidden, Observer* observer) {
+  State& s = *state_;
+  const int64_t T = static_cast<int64_t>(batch.tokens.size()), C = s.c.hidden_size;
+  FULMEN_CHECK(cache == nullptr || tape == nullptr, "forward: got both a cache and a tape, want at most one");
+  FULMEN_CHECK(cache == nullptr || cache->kv() == s.cache_dtype,
+               "forward: the cache holds another dtype than this transformer rounds to");
+  check_batch(batch, cache != nullptr);
+  if (tape != nullptr) tape->state().rows = T;
+  if (T == 0) return;
+  kernels::check_shape("forward", "hidden", hidden, {T, C});
+  s.observer = observer;
+
+  const auto input_of = [&](size_t l) { return sized(tape != nullptr ? tape->state().x[l] : s.work.x, T, C); };
+  TensorRef x = input_of(0);
+  kernels::embedding_forward({batch.tokens, s.w.rows(s.embedding), x}, s.ctx);
+  s.see(-1, "embedding", x);
+  for (size_t l = 0; l < s.layers.size(); ++l) {
+    const bool keep = tape != nullptr && !tape->state().recompute;
+    TensorRef next = input_of(l + 1);
+    s.layer_forward(static_cast<int>(l), batch, cache, x, keep ? tape->state().layers[l] : s.scratch, next);
+    x = next;
+  }
+  kernels::rmsnorm_forward({x, s.w.rows(s.final_norm), hidden, s.c.rms_norm_eps}, s.ctx);
+  s.see(s.c.num_layers, "final_norm", hidden);
+}
+
+void Transformer::logits(TensorRef hidden_rows, TensorRef out) { state_->linear(hidden_rows, state_->lm_head, out); }
+
+size_t Transformer::lm_head_index() const { return state_->lm_head; }
+
+std::string numerics_digest(const kernels::Context& ctx, const ModelConfig& c, DType cache_dtype, DType weights_dtype) {
+  const auto name = [](DType t) { return t == DType::kF32 ? "fp32" : "bf16"; };
+  char text[1024];
+  const int n = std::snprintf(
+      text, sizeof text,
+      "fulmen numerics 1; kernels %s %u; lightning block %d; attention tile %d split %d; vocabulary chunk %lld; "
+      "cache %s; weights %s; router lm_head fp32; eps %a %a; postnorm %d; alpha beta %a %a %a %a %a %a; rope %a %d; "
+      "top_k %d",
+      ctx.table->name, ctx.table->version, kernels::kLightningBlock, kernels::kAttentionTile, kernels::kAttentionSplit,
+      static_cast<long long>(kernels::kVocabChunk), name(cache_dtype), name(weights_dtype),
+      static_cast<double>(c.rms_norm_eps), static_cast<double>(c.lightning_norm_eps), c.postnorm ? 1 : 0,
+      static_cast<double>(c.alpha_softmax), static_cast<double>(c.beta_softmax), static_cast<double>(c.alpha_lightning),
+      static_cast<double>(c.beta_lightning), static_cast<double>(c.alpha_mlp), static_cast<double>(c.beta_mlp),
+      c.rope_theta, c.rotary_dim, c.top_k);
+  return base::hex(base::digest128(text, static_cast<size_t>(n)));
+}
+
+}  // namespace fulmen::model

@@ -1,9 +1,14 @@
 #pragma once
-// THE forward pass (facts/m1_spec section 3), one code for rollout and learner. A batch is a list of rows and the segments
-// they form; rollout passes a cache, the learner a tape. The bits of a row's hidden state are the same either way.
+// THE forward pass (facts/m1_spec section 3), one code for rollout and learner. A batch is a list of rows and the
+// segments they form; rollout passes a cache, the learner a tape. The bits of a row's hidden state are the same either
+// way.
 //
 //   h = RMSNorm_in(x);  y = alpha_a r + beta_a Attn(h);  h2 = RMSNorm_post(y);  x' = alpha_m r2 + beta_m MoE(h2)
 //   r = h, r2 = h2 when postnorm (M1), else r = x, r2 = y. After the last layer: final RMSNorm.
+//
+// Cast points: with bf16 weights the linear weights are rounded once, activations stay fp32. With a bf16 cache, K and V
+// of softmax layers (after RoPE) and the whole activated q|k|v of lightning layers are rounded on both sides; q is
+// rounded with them because the three are interleaved per head. Backward passes straight through the rounding.
 
 #include <cstdint>
 #include <memory>
@@ -18,11 +23,12 @@
 namespace fulmen::model {
 
 struct Batch {
-  std::span<const int32_t> tokens;               // (T)
-  std::span<const kernels::Segment> segments;    // cover all rows
+  std::span<const int32_t> tokens;             // (T)
+  std::span<const kernels::Segment> segments;  // cover all rows
 };
 
-// Rollout state of all layers: lightning slots and pages of softmax KV. Owned by the rollout engine.
+// Rollout state of all layers: lightning slots and pages of softmax KV. Owned by the rollout engine. A slot needs no
+// clearing: position 0 starts afresh. Wrong slots and pages throw Error.
 class Cache {
  public:
   Cache(const ModelConfig& c, kernels::DType kv, int64_t slots, int64_t pages, int64_t max_pages_per_slot);
@@ -31,7 +37,7 @@ class Cache {
 
   // Copies the lightning state and partial block of slot `from` (at `position` tokens) to `to`, all layers.
   void copy_slot(int32_t from, int32_t to, int32_t position);
-  void copy_page(int32_t from, int32_t to);              // all softmax layers: for a group's shared last, partial page
+  void copy_page(int32_t from, int32_t to);  // all softmax layers: for a group's shared last, partial page
   void set_page(int32_t slot, int64_t nth, int32_t page);  // page table entry: tokens [64 nth, 64 nth + 64) of the slot
 
   const kernels::LightningCache& lightning(int layer) const { return lightning_[static_cast<size_t>(layer)]; }
@@ -48,12 +54,15 @@ class Cache {
   std::vector<int32_t> page_table_;
 };
 
-// What backward needs, written by forward: activations of every layer, or only the layer inputs with recompute.
+// What backward needs, written by forward: activations of every layer, or only the layer inputs with recompute
+// (backward then runs each layer again: the same bits, one layer's activations at a time). Reusable from batch to
+// batch; memory only grows.
 class Tape {
  public:
   Tape(const ModelConfig& c, bool recompute);
   ~Tape();
-  struct State;  // transformer.cc
+  size_t bytes() const;  // held now
+  struct State;          // tape.h
   State& state() { return *state_; }
 
  private:
@@ -72,8 +81,9 @@ class Gradients {
   std::vector<Buffer> values_;
 };
 
-// Sees each named intermediate of a forward: (layer, op, rows). Used to find where two paths part. layer -1: embedding;
-// L: final norm.
+// Sees each named intermediate of a forward, one row per token: (layer, op, rows). Used to find where two paths part.
+// layer -1: embedding; L: final_norm. Per layer: norm_in, qkv, silu, lightning, gate, gated_norm (lightning) or q, k,
+// v, attention (softmax), attention_out, attention_residual, norm_post, router, expert_weight, moe, [shared], residual.
 class Observer {
  public:
   virtual ~Observer() = default;
@@ -86,10 +96,13 @@ class Transformer {
   Transformer(const Weights& weights, kernels::DType cache_dtype, kernels::Context& ctx);
   ~Transformer();
 
-  // hidden (T, C) after the final norm, written. Exactly one of cache and tape may be given, or neither (scoring).
+  // hidden (T, C) after the final norm, written. At most one of cache and tape may be given; with neither, whole
+  // sequences are scored as with a tape but nothing is kept.
   void forward(const Batch& batch, Cache* cache, Tape* tape, kernels::TensorRef hidden, Observer* observer = nullptr);
 
-  // Adds the gradients of the forward recorded on `tape` given d loss / d hidden (T, C), which is clobbered.
+  // Adds the gradients of the forward recorded on `tape` given d loss / d hidden (T, C), which is clobbered. `batch` is
+  // that of the forward, weights unchanged. Rows enter each gradient in batch order, so splitting the same whole
+  // sequences into consecutive batches changes no bit of `grads`.
   void backward(const Batch& batch, Tape& tape, kernels::TensorRef dhidden, Gradients& grads);
 
   // logits of chosen rows of hidden: (n, V), for the sampler.
@@ -97,9 +110,15 @@ class Transformer {
 
   size_t lm_head_index() const;  // tensor index of lm_head.weight (embedding when tied)
 
+  struct State;  // tape.h
+
  private:
-  struct State;
   std::unique_ptr<State> state_;
 };
+
+// Names everything outside the weights that the bits of a forward depend on: kernel table, block, split and chunk
+// sizes, dtypes, and the constants of the architecture. Rollout stores it in each episode; the learner compares.
+std::string numerics_digest(const kernels::Context& ctx, const ModelConfig& config, kernels::DType cache_dtype,
+                            kernels::DType weights_dtype);
 
 }  // namespace fulmen::model

@@ -1,12 +1,13 @@
 #pragma once
-// The parameters of one weights version, in memory: fp32 rows in the layout of tensor_specs(), and the packed compute copies
-// that the kernels read. The learner trains the fp32 values; rollout receives them and packs. Not thread-safe; a version is
-// shared read-only through shared_ptr<const Weights>.
+// The parameters of one weights version, in memory: fp32 rows in the layout of tensor_specs(), and the packed compute
+// copies that the kernels read. The learner trains the fp32 values; rollout receives them and packs. Not thread-safe; a
+// version is shared read-only through shared_ptr<const Weights>.
 
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "kernels/linear.h"
@@ -15,25 +16,29 @@
 
 namespace fulmen::model {
 
-// 64-byte aligned fp32 storage that owns its memory; zeroed.
+// 64-byte aligned fp32 storage that owns its memory. Outgrowing the largest size so far reallocates and zeroes
+// everything; any other resize keeps memory and contents.
 class Buffer {
  public:
   Buffer() = default;
   explicit Buffer(size_t floats) { resize(floats); }
-  void resize(size_t floats);  // zeroes everything when it grows
+  void resize(size_t floats);
   float* data() { return data_.get(); }
   const float* data() const { return data_.get(); }
   size_t size() const { return size_; }
 
  private:
-  struct Free { void operator()(float* p) const; };
+  struct Free {
+    void operator()(float* p) const;
+  };
   std::unique_ptr<float[], Free> data_;
   size_t size_ = 0, capacity_ = 0;
 };
 
 class Weights {
  public:
-  // Allocates zeroed parameters. weights_dtype: dtype of the packed linear weights (router and lm_head stay fp32).
+  // Allocates zeroed parameters. weights_dtype: dtype of the packed linear weights (router, shared-expert coefficient
+  // and lm_head stay fp32).
   Weights(const ModelConfig& config, kernels::DType weights_dtype);
 
   const ModelConfig& config() const { return config_; }
@@ -44,22 +49,32 @@ class Weights {
   std::span<float> tensor(size_t i) { return {values_[i].data(), values_[i].size()}; }
   std::span<const float> tensor(size_t i) const { return {values_[i].data(), values_[i].size()}; }
   size_t index(const std::string& name) const;  // throws Error naming the tensor
+  bool has(const std::string& name) const { return index_.count(name) != 0; }
+  size_t lm_head_index() const;  // lm_head.weight, or the embedding when a config ties them
 
-  void init_random(uint64_t seed);  // normal(0, initializer_range), norms 1; per tensor its own Philox key
-  void pack(kernels::Context& ctx);  // refresh every compute copy after the values changed
+  // normal(0, initializer_range), norms 1. A tensor's values depend on the seed and its name only.
+  void init_random(uint64_t seed);
+  // Refreshes every compute copy after the values changed. The copies stay where the first call put them.
+  void pack(kernels::Context& ctx);
+  bool packed() const { return !packed_.empty(); }
 
   // Compute copies, valid after pack(). Index by tensor; only for linear weights.
   const kernels::PackedWeight& packed(size_t i) const { return packed_[i]; }
-  // The (N, K) values that forward used: the fp32 tensor itself, or its bf16 copy when weights_dtype is bf16.
+  // The values that forward used, in their own shape: the fp32 tensor itself, or its bf16 copy when that was packed.
   kernels::TensorRef rows(size_t i) const;
 
   base::Digest tensor_digest(size_t i) const;  // of the fp32 bytes
-  base::Digest root_digest() const;            // of names, shapes, digests and the decay slopes of every lightning layer
+  base::Digest constants_digest() const;  // of what is derived and not stored: decay slopes of the lightning layers
+  base::Digest root_digest() const;       // of names, shapes, digests and the constants
 
  private:
+  bool linear(size_t i) const;                   // multiplied from a packed copy
+  kernels::DType compute_dtype(size_t i) const;  // of that copy
+
   ModelConfig config_;
   kernels::DType dtype_;
   std::vector<TensorSpec> specs_;
+  std::unordered_map<std::string, size_t> index_;
   std::vector<Buffer> values_, panels_, bf16_rows_;
   std::vector<kernels::PackedWeight> packed_;
 };
