@@ -1,1 +1,20 @@
+#include "rollout/engine.h"
 
+#include "rollout/batch_engine.h"
+
+namespace fulmen::rollout {
+
+std::unique_ptr<Engine> make_engine(const model::Weights& weights, kernels::DType cache_dtype,
+                                    const EngineLimits& limits, const model::Tokenizer* tokenizer,
+                                    kernels::Context& ctx) {
+  const model::ModelConfig& c = weights.config();
+  const CachePlan plan =
+      plan_cache(model::Cache::slot_bytes(c, cache_dtype), model::Cache::page_bytes(c, cache_dtype), limits);
+  int32_t end_token = -1;
+  if (tokenizer) end_token = tokenizer->eos_id() >= 0 ? tokenizer->eos_id() : static_cast<int32_t>(c.eos_token_id);
+  return std::make_unique<BatchEngine>(
+      make_transformer_pass(weights, cache_dtype, plan, plan.slots + limits.prefill_rows, ctx), plan, limits, tokenizer,
+      end_token, ctx);
+}
+
+}  // namespace fulmen::rollout

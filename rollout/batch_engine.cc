@@ -1,0 +1,146 @@
+#include "rollout/batch_engine.h"
+
+#include <fmt/core.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "shared/base/rng.h"
+
+namespace fulmen::rollout {
+namespace {
+
+Completion take_completion(Sequence& s, Finish finish) {
+  return {s.group->request.group_id, s.group->request.prompt_id, s.sample_index,
+          std::move(s.tokens),       std::move(s.logprob),       finish};
+}
+
+}  // namespace
+
+BatchEngine::BatchEngine(std::unique_ptr<ForwardPass> pass, const CachePlan& plan, const EngineLimits& limits,
+                         const model::Tokenizer* tokenizer, int32_t end_token, kernels::Context& ctx)
+    : pass_(std::move(pass)),
+      limits_(limits),
+      tokenizer_(tokenizer),
+      end_token_(end_token),
+      ctx_(ctx),
+      scheduler_(plan, limits.prefill_rows, *pass_) {}
+
+void BatchEngine::check(const GroupRequest& r) const {
+  const GenerateSettings& g = r.settings;
+  const kernels::SamplingSettings& s = g.sampling;
+  const auto want = [&](bool ok, const std::string& what) {
+    if (!ok) throw Error(fmt::format("group {} (prompt {}): {}", r.group_id, r.prompt_id, what));
+  };
+  want(!r.prompt.empty(), "empty prompt, want at least one token");
+  want(!r.sample_index.empty(), "no sample_index, want at least one sample");
+  want(g.max_new_tokens >= 1, fmt::format("max_new_tokens: got {}, want at least 1", g.max_new_tokens));
+  const auto total = static_cast<int64_t>(r.prompt.size()) + g.max_new_tokens;
+  want(total <= limits_.max_tokens,
+       fmt::format("prompt of {} tokens + max_new_tokens {} = {}, the engine's limit is max_tokens {}", r.prompt.size(),
+                   g.max_new_tokens, total, limits_.max_tokens));
+  for (size_t i = 0; i < r.prompt.size(); ++i) {
+    want(r.prompt[i] >= 0 && r.prompt[i] < pass_->vocab_size(),
+         fmt::format("prompt token {} is {}, want [0, {})", i, r.prompt[i], pass_->vocab_size()));
+  }
+  want(std::isfinite(s.temperature) && s.temperature >= 0,
+       fmt::format("temperature: got {}, want >= 0", s.temperature));
+  want(s.top_k >= 0, fmt::format("top_k: got {}, want >= 0", s.top_k));
+  want(s.top_p > 0 && s.top_p <= 1, fmt::format("top_p: got {}, want (0, 1]", s.top_p));
+  want(s.min_p >= 0 && s.min_p <= 1, fmt::format("min_p: got {}, want [0, 1]", s.min_p));
+  want(g.repetition_window >= 0, fmt::format("repetition_window: got {}, want >= 0", g.repetition_window));
+  want(g.repetition_window == 0 || (g.repetition_prob > 0 && g.repetition_prob <= 1),
+       fmt::format("repetition_prob: got {}, want (0, 1]", g.repetition_prob));
+}
+
+void BatchEngine::submit(GroupRequest request) {
+  check(request);
+  StopRules stop(request.settings, tokenizer_, end_token_);
+  const auto group = std::make_shared<const Group>(Group{std::move(request), std::move(stop)});
+  std::vector<std::unique_ptr<Sequence>> samples;
+  for (const uint32_t index : group->request.sample_index) {
+    auto s = std::make_unique<Sequence>();
+    s->group = group;
+    s->sample_index = index;
+    samples.push_back(std::move(s));
+  }
+  scheduler_.add(std::move(samples));
+}
+
+std::vector<Completion> BatchEngine::step() {
+  std::vector<Completion> completions;
+  if (scheduler_.idle()) return completions;
+  const StepBatch& batch = scheduler_.next();
+  ++stats_.steps;
+  stats_.prompt_tokens += batch.prompt_rows;
+  sample(batch);
+  for (auto& s : scheduler_.settle()) completions.push_back(take_completion(*s, *s->finish));
+  return completions;
+}
+
+void BatchEngine::sample(const StepBatch& batch) {
+  sequence_.clear();
+  for (Sequence* s : batch.sampled) {
+    sequence_.push_back(s);
+    for (auto& f : s->followers) sequence_.push_back(f.get());
+  }
+  const size_t n = sequence_.size(), rows = batch.sampled.size();
+  const auto vocab = static_cast<size_t>(pass_->vocab_size());
+  if (logits_.size() < n * vocab) logits_.resize(n * vocab);
+  pass_->forward({batch.tokens, batch.segments}, batch.last_row,
+                 kernels::mat(logits_.data(), static_cast<int64_t>(rows), static_cast<int64_t>(vocab)));
+  if (n == 0) return;
+
+  // A prompt's row becomes one row a sample; from the end, so that nothing is overwritten before it is read.
+  for (size_t row = rows, to = n; row-- > 0 && to > row + 1;) {
+    for (size_t copies = 1 + batch.sampled[row]->followers.size(); copies-- > 0;) {
+      --to;
+      if (to != row) std::memcpy(logits_.data() + to * vocab, logits_.data() + row * vocab, vocab * sizeof(float));
+    }
+  }
+  settings_.resize(n);
+  u_.resize(n);
+  token_.resize(n);
+  logprob_.resize(n);
+  for (size_t i = 0; i < n; ++i) {
+    const Sequence& s = *sequence_[i];
+    const GroupRequest& r = s.group->request;
+    settings_[i] = r.settings.sampling;
+    u_[i] = base::uniform(r.settings.seed, base::Purpose::kSample, r.prompt_id, s.sample_index,
+                          static_cast<uint64_t>(s.length()));
+  }
+  kernels::sample_rows({kernels::mat(logits_.data(), static_cast<int64_t>(n), static_cast<int64_t>(vocab)), settings_,
+                        u_, token_, logprob_},
+                       ctx_);
+  for (size_t i = 0; i < n; ++i) accept(*sequence_[i], token_[i], logprob_[i]);
+}
+
+void BatchEngine::accept(Sequence& s, int32_t token, float logprob) {
+  s.tokens.push_back(token);
+  s.logprob.push_back(logprob);
+  ++stats_.new_tokens;
+  s.finish = s.group->stop.check(s.stop, token, logprob, static_cast<int64_t>(s.tokens.size()));
+  if (on_token_) on_token_(s.group->request.group_id, s.sample_index, token);
+}
+
+std::vector<Completion> BatchEngine::abort_group(uint64_t group_id) {
+  std::vector<Completion> completions;
+  for (auto& s : scheduler_.remove_group(group_id)) completions.push_back(take_completion(*s, Finish::kAborted));
+  return completions;
+}
+
+void BatchEngine::set_weights(const model::Weights& weights) {
+  FULMEN_CHECK(idle(), fmt::format("engine: new weights while {} sequences run and {} wait; finish or abort them first",
+                                   scheduler_.running(), scheduler_.queued()));
+  pass_->set_weights(weights);
+}
+
+EngineStats BatchEngine::stats() const {
+  EngineStats s = stats_;
+  s.running = scheduler_.running();
+  s.queued = scheduler_.queued();
+  s.preemptions = scheduler_.preemptions();
+  return s;
+}
+
+}  // namespace fulmen::rollout
