@@ -90,6 +90,7 @@ struct RewardSection {
   std::vector<std::string> functions{"math"};  // math | format | python:FILE.py:FUNCTION, each optionally "=WEIGHT"
   int workers = 1;
   int deadline_ms = 10000;  // per call
+  std::string unparsable = "drop";  // drop | zero: what a completion without a readable answer counts as in its group
 };
 
 struct SyncSection {

@@ -122,6 +122,8 @@ void visit_services(std::vector<Key>& keys, Config& c) {
   reward.list("functions", c.reward.functions, "math, format or python:FILE.py:FUNCTION, each optionally =WEIGHT");
   reward.number("workers", c.reward.workers, 1, 4096, "reward processes");
   reward.number("deadline_ms", c.reward.deadline_ms, 1, kManyInts, "of one call; later it is a timeout verdict");
+  reward.choice("unparsable", c.reward.unparsable, {"drop", "zero"},
+                "a completion without a readable answer: dropped and counted, or a score of 0 in its group");
 
   Section sync(keys, "sync");
   sync.choice("transport", c.sync.transport, {"shm", "zmq"}, "how weights reach the workers of this host");
