@@ -13,8 +13,15 @@ void check_weight(const char* op, const char* name, TensorRef w, int64_t rows, i
   check_shape(op, name, w, {rows, cols});
 }
 
+void check_not_empty(const char* op, int64_t N, int64_t K) {
+  FULMEN_CHECK(N > 0 && K > 0, std::string(op) + ": w is (" + std::to_string(N) + ", " + std::to_string(K) +
+                                   "), want no empty dimension");
+}
+
 void check_packed(const char* op, const std::string& name, const PackedWeight& w, int64_t N, int64_t K) {
   const auto shape = [](int64_t n, int64_t k) { return "(" + std::to_string(n) + ", " + std::to_string(k) + ")"; };
+  FULMEN_CHECK(N > 0 && K > 0,
+               std::string(op) + ": " + name + " is packed " + shape(N, K) + ", want no empty dimension");
   FULMEN_CHECK(w.data, std::string(op) + ": " + name + " is absent, want packed " + shape(N, K));
   FULMEN_CHECK(w.N == N && w.K == K,
                std::string(op) + ": " + name + " is packed " + shape(w.N, w.K) + ", want " + shape(N, K));
@@ -64,6 +71,7 @@ void linear_backward(const LinearBackward& a, Context& ctx) {
   if (T == 0) return;
   check_shape("linear_backward", "dy", a.dy, {T, N});
   const int64_t K = a.dx ? a.dx.dim[1] : a.dw.dim[1];
+  check_not_empty("linear_backward", N, K);
   if (a.dx) {
     check_shape("linear_backward", "dx", a.dx, {T, K});
     check_weight("linear_backward", "w", a.w, N, K);
@@ -95,6 +103,7 @@ void grouped_linear_backward(const GroupedLinearBackward& a, Context& ctx) {
   if (R == 0) return;
   check_shape(op, "dy", a.dy, {R, N});
   const int64_t K = a.dx ? a.dx.dim[1] : a.x.dim[1];
+  check_not_empty(op, N, K);
   if (a.dx) {
     check_shape(op, "dx", a.dx, {R, K});
     for (size_t e = 0; e < E; ++e) check_weight(op, indexed("w", e).c_str(), a.w[e], N, K);

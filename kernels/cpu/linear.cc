@@ -1,110 +1,137 @@
 #include "kernels/cpu/entries.h"
+#include "kernels/cpu/gemm.h"
 #include "kernels/cpu/simd.h"
 
 namespace fulmen::kernels::FULMEN_ISA {
 namespace {
 
-FULMEN_INLINE int64_t panels(int64_t n) { return (n + kPanel - 1) / kPanel; }
+constexpr int64_t kUnitCost =
+    1 << 19;  // see Plan::cost; some 10 us of work: small enough to balance, large enough to pay
 
-// y row = chain over k of x[k] * panel[k]; `T` is float or uint16_t (bf16).
-template <class T>
-void forward_row(const float* x, const T* w, int64_t N, int64_t K, float* y, int64_t q) {
-  const T* p = w + q * K * kPanel;
-  Vec a = zero(), b = zero();
-  for (int64_t k = 0; k < K; ++k) {
-    const Vec xk = set1(x[k]);
-    a = fma(xk, load(p + k * kPanel), a);
-    b = fma(xk, load(p + k * kPanel + kLanes), b);
+// How one product is cut: row blocks x groups of panels. Scheduling only, never arithmetic.
+struct Plan {
+  int64_t row_blocks, groups, group_panels;
+  int64_t units() const { return row_blocks * groups; }
+
+  // In fused multiply-adds; below 12 rows reading the weights takes the time that 12 rows of arithmetic would.
+  static int64_t cost(const Gemm& g) { return (g.M > 12 ? g.M : 12) * g.N * g.K; }
+
+  static Plan of(const Gemm& g, int threads) {
+    const int64_t panels = ceil_div(g.N, kPanel), tiles = ceil_div(g.M, kTileRows);
+    Plan p{ceil_div(tiles, kBlockTiles), 1, panels};
+    if (threads > 1 && p.row_blocks > 1) p.row_blocks = min64(tiles, ceil_div(p.row_blocks, threads) * threads);
+    if (threads == 1 || panels == 0) return p;
+    const int64_t total = cost(g);
+    int64_t unit = total / (threads * 8);
+    if (unit < kUnitCost) unit = kUnitCost;
+    p.groups = total / p.row_blocks / unit;
+    if (p.groups < 1) p.groups = 1;
+    p.group_panels = ceil_div(ceil_div(panels, p.groups), 4) * 4;  // 4 panels are streamed at once when rows are few
+    p.groups = ceil_div(panels, p.group_panels);
+    return p;
   }
-  const int64_t left = N - q * kPanel;
-  store_n(y + q * kPanel, a, (int)(left < kLanes ? left : kLanes));
-  if (left > kLanes) store_n(y + q * kPanel + kLanes, b, (int)(left - kLanes < kLanes ? left - kLanes : kLanes));
+};
+
+void run_unit(const Gemm& g, const Plan& p, int64_t unit, float* scratch) {
+  const int64_t rb = unit / p.groups, q0 = unit % p.groups * p.group_panels;
+  const int64_t tiles = ceil_div(g.M, kTileRows);
+  const auto row = [&](int64_t b) { return g.M * (tiles * b / p.row_blocks) / tiles; };  // at the edge of a row tile
+  const int64_t q1 = min64(q0 + p.group_panels, ceil_div(g.N, kPanel));
+  gemm_block(g, row(rb), row(rb + 1), q0, q1, scratch);
 }
 
-void forward_rows(const TensorRef& x, const PackedWeight& w, const TensorRef& y, int64_t r0, int64_t r1, Context& ctx) {
-  ctx.pool->parallel_for(panels(w.N), 1, [&](int64_t q0, int64_t q1, int) {
-    for (int64_t q = q0; q < q1; ++q)
-      for (int64_t r = r0; r < r1; ++r)
-        if (w.dtype == DType::kF32)
-          forward_row((const float*)x.row(r), (const float*)w.data, w.N, w.K, y.row(r), q);
-        else
-          forward_row((const float*)x.row(r), (const uint16_t*)w.data, w.N, w.K, y.row(r), q);
-  });
+// Runs products gemm_at(0 .. count-1), which write disjoint outputs, on all threads with dynamic balance. Products with
+// M, N or K of 0 must have been left out (M = 0 is allowed).
+template <class GemmAt>
+void run_gemms(int64_t count, const GemmAt& gemm_at, Context& ctx) {
+  ThreadPool& pool = *ctx.pool;
+  int64_t total = 0;
+  for (int64_t i = 0; i < count && total < 2 * kUnitCost; ++i) total += gemm_at(i).M ? Plan::cost(gemm_at(i)) : 0;
+  const int threads = total < 2 * kUnitCost ? 1 : pool.size();
+  int64_t next = 0;  // units are numbered through all products
+  const auto work = [&](int thread_idx) {
+    float* scratch = (float*)pool.scratch(thread_idx, kGemmScratch);
+    const auto take = [&] { return threads == 1 ? next++ : __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED); };
+    int64_t unit = take(), first = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      const Gemm g = gemm_at(i);
+      if (g.M == 0) continue;
+      const Plan plan = Plan::of(g, threads);
+      for (; unit < first + plan.units(); unit = take()) run_unit(g, plan, unit - first, scratch);
+      first += plan.units();
+    }
+  };
+  if (threads == 1)
+    work(0);
+  else
+    pool.run([&work](int thread_idx) { work(thread_idx); });
 }
 
-template <class T>
-FULMEN_INLINE Vec load_part(const T* p, int n) {
-  if (n == kLanes) return load(p);
-  alignas(64) T t[kLanes] = {};
-  for (int i = 0; i < n; ++i) t[i] = p[i];
-  return load(t);
+Gemm forward_gemm(const TensorRef& x, const PackedWeight& w, const TensorRef& y, int64_t r0, int64_t r1) {
+  return {x.row(r0), x.ld, 1, w.data, w.dtype, 0, y.row(r0), y.ld, r1 - r0, w.N, w.K, false};
+}
+Gemm dx_gemm(const TensorRef& dy, const TensorRef& w, const TensorRef& dx, bool accumulate, int64_t r0, int64_t r1) {
+  return {dy.row(r0), dy.ld, 1, w.data, w.dtype, w.ld, dx.row(r0), dx.ld, r1 - r0, w.dim[1], w.dim[0], accumulate};
+}
+Gemm dw_gemm(const TensorRef& dy, const TensorRef& x, const TensorRef& dw, int64_t r0, int64_t r1) {
+  return {dy.row(r0), 1, dy.ld, x.row(r0), DType::kF32, x.ld, dw.f32(), dw.ld, dw.dim[0], dw.dim[1], r1 - r0, true};
 }
 
-// c[j] continues the chain over i of a[i * lda] * b[i * ldb + j]
-template <class T>
-void chain_row(const float* a, int64_t lda, const T* b, int64_t ldb, int64_t n, float* c, int64_t cols, bool fresh) {
-  for (int64_t j = 0; j < cols; j += kLanes) {
-    const int w = (int)(cols - j < kLanes ? cols - j : kLanes);
-    Vec s = fresh ? zero() : load_n(c + j, w);
-    for (int64_t i = 0; i < n; ++i) s = fma(set1(a[i * lda]), load_part(b + i * ldb + j, w), s);
-    store_n(c + j, s, w);
-  }
-}
-
-void backward_rows(const TensorRef& dy, const TensorRef& x, const TensorRef& w, const TensorRef& dx, bool accumulate,
-                   const TensorRef& dw, int64_t r0, int64_t r1, Context& ctx) {
-  const int64_t N = dy.dim[1];
-  if (dx)
-    ctx.pool->parallel_for(r1 - r0, 1, [&](int64_t b, int64_t e, int) {
-      for (int64_t r = r0 + b; r < r0 + e; ++r)
-        if (w.dtype == DType::kF32)
-          chain_row(dy.row(r), 1, (const float*)w.data, w.ld, N, dx.row(r), dx.dim[1], !accumulate);
-        else
-          chain_row(dy.row(r), 1, (const uint16_t*)w.data, w.ld, N, dx.row(r), dx.dim[1], !accumulate);
-    });
-  if (dw)
-    ctx.pool->parallel_for(N, 1, [&](int64_t b, int64_t e, int) {
-      for (int64_t n = b; n < e; ++n)
-        chain_row(dy.row(r0) + n, dy.ld, (const float*)x.row(r0), x.ld, r1 - r0, dw.row(n), dw.dim[1], false);
-    });
+// Panel [K][32] from up to 32 rows of a row-major matrix, zero padded.
+void pack_panel(const TensorRef& src, int64_t q, float* out) {
+  const int64_t K = src.dim[1], rows = min64(kPanel, src.dim[0] - q * kPanel);
+  if (rows < kPanel) memset(out, 0, (size_t)(K * kPanel) * sizeof(float));
+  for (int64_t h = 0; h < rows; h += kLanes)
+    for (int64_t k = 0; k < K; k += kPackStep)
+      pack_transposed(src.row(q * kPanel + h) + k, src.ld, (int)min64(kLanes, rows - h), (int)min64(kPackStep, K - k),
+                      out + k * kPanel + h, kPanel);
 }
 
 }  // namespace
 
 void pack_weight(const TensorRef& src, DType dtype, void* dst, Context& ctx) {
-  const int64_t N = src.dim[0], K = src.dim[1];
-  ctx.pool->parallel_for(panels(N), 1, [&](int64_t q0, int64_t q1, int) {
-    for (int64_t q = q0; q < q1; ++q)
-      for (int64_t j = 0; j < kPanel; ++j) {
-        const int64_t n = q * kPanel + j;
-        for (int64_t k = 0; k < K; ++k) {
-          const float v = n < N ? src.row(n)[k] : 0.0f;
-          const int64_t at = (q * K + k) * kPanel + j;
-          if (dtype == DType::kF32)
-            ((float*)dst)[at] = v;
-          else
-            ((uint16_t*)dst)[at] = to_bf16(v);
-        }
+  const int64_t elements = src.dim[1] * kPanel;
+  const auto pack = [&](int64_t q0, int64_t q1, int thread_idx) {
+    for (int64_t q = q0; q < q1; ++q) {
+      if (dtype == DType::kF32) {
+        pack_panel(src, q, (float*)dst + q * elements);
+        continue;
       }
-  });
+      float* wide = (float*)ctx.pool->scratch(thread_idx, (size_t)elements * sizeof(float));
+      uint16_t* out = (uint16_t*)dst + q * elements;
+      pack_panel(src, q, wide);
+      for (int64_t i = 0; i < elements; ++i) out[i] = to_bf16(wide[i]);
+    }
+  };
+  ctx.pool->parallel_for(ceil_div(src.dim[0], kPanel), 1, pack);
 }
 
-void linear_forward(const LinearForward& a, Context& ctx) { forward_rows(a.x, a.w, a.y, 0, a.x.dim[0], ctx); }
+void linear_forward(const LinearForward& a, Context& ctx) {
+  run_gemms(
+      1, [&](int64_t) { return forward_gemm(a.x, a.w, a.y, 0, a.x.dim[0]); }, ctx);
+}
 
 void linear_backward(const LinearBackward& a, Context& ctx) {
-  backward_rows(a.dy, a.x, a.w, a.dx, a.dx_accumulate, a.dw, 0, a.dy.dim[0], ctx);
+  const int64_t T = a.dy.dim[0];
+  const auto gemm_at = [&](int64_t i) {
+    return i == 0 && a.dx ? dx_gemm(a.dy, a.w, a.dx, a.dx_accumulate, 0, T) : dw_gemm(a.dy, a.x, a.dw, 0, T);
+  };
+  run_gemms((a.dx ? 1 : 0) + (a.dw ? 1 : 0), gemm_at, ctx);
 }
 
 void grouped_linear_forward(const GroupedLinearForward& a, Context& ctx) {
-  for (size_t e = 0; e < a.w.size(); ++e)
-    if (a.offset[e] < a.offset[e + 1]) forward_rows(a.x, a.w[e], a.y, a.offset[e], a.offset[e + 1], ctx);
+  run_gemms((int64_t)a.w.size(),
+            [&](int64_t e) { return forward_gemm(a.x, a.w[e], a.y, a.offset[e], a.offset[e + 1]); }, ctx);
 }
 
 void grouped_linear_backward(const GroupedLinearBackward& a, Context& ctx) {
-  for (size_t e = 0; e + 1 < a.offset.size(); ++e)
-    if (a.offset[e] < a.offset[e + 1])
-      backward_rows(a.dy, a.x, a.dx ? a.w[e] : TensorRef{}, a.dx, a.dx_accumulate, a.dw.empty() ? TensorRef{} : a.dw[e],
-                    a.offset[e], a.offset[e + 1], ctx);
+  const int64_t experts = (int64_t)a.offset.size() - 1, dx_count = a.dx ? experts : 0;
+  const auto gemm_at = [&](int64_t i) {
+    if (i < dx_count) return dx_gemm(a.dy, a.w[i], a.dx, a.dx_accumulate, a.offset[i], a.offset[i + 1]);
+    const int64_t e = i - dx_count;
+    return dw_gemm(a.dy, a.x, a.dw[e], a.offset[e], a.offset[e + 1]);
+  };
+  run_gemms(dx_count + (a.dw.empty() ? 0 : experts), gemm_at, ctx);
 }
 
 }  // namespace fulmen::kernels::FULMEN_ISA

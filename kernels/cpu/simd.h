@@ -23,7 +23,9 @@ namespace {
 constexpr int kLanes = 16;
 
 #ifdef __AVX512F__
-constexpr int kTileRows = 14;  // rows of a GEMM register tile of 2 Vec columns
+// Register tile of a GEMM: kTileRows x kTileVecs accumulators, and as many as fit with more columns and fewer rows.
+constexpr int kTileRows = 14;
+constexpr int kTileVecs = 2;
 struct Vec { __m512 v; };
 FULMEN_INLINE Vec zero() { return {_mm512_setzero_ps()}; }
 FULMEN_INLINE Vec set1(float x) { return {_mm512_set1_ps(x)}; }
@@ -52,8 +54,49 @@ FULMEN_INLINE Vec pow2(Vec n) {
 FULMEN_INLINE Vec select_lt(Vec a, Vec b, Vec x, Vec y) {
   return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), y.v, x.v)};
 }
+// 16 x 16 transpose in registers.
+FULMEN_INLINE void transpose(__m512 (&r)[16]) {
+  __m512 t[16];
+#pragma GCC unroll 8
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+    t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 16; i += 4) {  // r[i + j]: columns j, j + 4, j + 8, j + 12 of rows i..i+3, one per 128-bit lane
+    r[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(t[i]), _mm512_castps_pd(t[i + 2])));
+    r[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(t[i]), _mm512_castps_pd(t[i + 2])));
+    r[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(t[i + 1]), _mm512_castps_pd(t[i + 3])));
+    r[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(t[i + 1]), _mm512_castps_pd(t[i + 3])));
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const __m512 a = _mm512_shuffle_f32x4(r[j], r[j + 4], 0x88), b = _mm512_shuffle_f32x4(r[j], r[j + 4], 0xdd);
+    const __m512 c = _mm512_shuffle_f32x4(r[j + 8], r[j + 12], 0x88), d = _mm512_shuffle_f32x4(r[j + 8], r[j + 12], 0xdd);
+    t[j] = _mm512_shuffle_f32x4(a, c, 0x88);
+    t[j + 4] = _mm512_shuffle_f32x4(b, d, 0x88);
+    t[j + 8] = _mm512_shuffle_f32x4(a, c, 0xdd);
+    t[j + 12] = _mm512_shuffle_f32x4(b, d, 0xdd);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) r[i] = t[i];
+}
+// out[k * out_ld + r] = x[r * ld + k] for r < rows <= 16, k < n <= kPackStep, in ascending k. Writes 16 floats per k (on
+// AVX2 8 where rows <= 8), those beyond `rows` zero: the next k, or whoever packs what follows, overwrites them.
+constexpr int kPackStep = 16;
+FULMEN_INLINE void pack_transposed(const float* x, int64_t ld, int rows, int n, float* out, int64_t out_ld) {
+  const __mmask16 m = (__mmask16)((1u << n) - 1);
+  __m512 r[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) r[i] = i < rows ? _mm512_maskz_loadu_ps(m, x + i * ld) : _mm512_setzero_ps();
+  transpose(r);
+#pragma GCC unroll 16
+  for (int k = 0; k < 16; ++k)
+    if (k < n) _mm512_storeu_ps(out + k * out_ld, r[k]);
+}
 #else
 constexpr int kTileRows = 6;
+constexpr int kTileVecs = 1;
 struct Vec { __m256 a, b; };
 FULMEN_INLINE Vec zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
 FULMEN_INLINE Vec set1(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
@@ -90,6 +133,43 @@ FULMEN_INLINE Vec pow2(Vec n) { return {pow2_8(n.a), pow2_8(n.b)}; }
 FULMEN_INLINE Vec select_lt(Vec p, Vec q, Vec x, Vec y) {
   return {_mm256_blendv_ps(y.a, x.a, _mm256_cmp_ps(p.a, q.a, _CMP_LT_OQ)),
           _mm256_blendv_ps(y.b, x.b, _mm256_cmp_ps(p.b, q.b, _CMP_LT_OQ))};
+}
+// 8 x 8 transpose in registers.
+FULMEN_INLINE void transpose(__m256 (&r)[8]) {
+  __m256 t[8];
+#pragma GCC unroll 4
+  for (int i = 0; i < 8; i += 2) {
+    t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+    t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+  }
+#pragma GCC unroll 2
+  for (int i = 0; i < 8; i += 4) {
+    r[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+    r[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
+    r[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+    r[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    t[j] = _mm256_permute2f128_ps(r[j], r[j + 4], 0x20);
+    t[j + 4] = _mm256_permute2f128_ps(r[j], r[j + 4], 0x31);
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) r[i] = t[i];
+}
+// As above, in two halves of 8 rows; the second half of the 16 floats is written only where rows > 8.
+constexpr int kPackStep = 8;
+FULMEN_INLINE void pack_transposed(const float* x, int64_t ld, int rows, int n, float* out, int64_t out_ld) {
+  const __m256i m = mask8(n);
+  for (int h = 0; h < rows; h += 8) {
+    __m256 r[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) r[i] = h + i < rows ? _mm256_maskload_ps(x + (h + i) * ld, m) : _mm256_setzero_ps();
+    transpose(r);
+#pragma GCC unroll 8
+    for (int k = 0; k < 8; ++k)
+      if (k < n) _mm256_storeu_ps(out + k * out_ld + h, r[k]);
+  }
 }
 #endif
 
