@@ -1,0 +1,39 @@
+#pragma once
+// Prompts to train or evaluate on: records of a JSONL file in verl's shape (columns mappable), or problems of a
+// built-in task. A bad line is an error naming file:line and what is missing; nothing is skipped silently.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "shared/base/config.h"
+#include "shared/model/tokenizer.h"
+
+namespace fulmen::learner {
+
+struct PromptRecord {
+  std::string prompt;  // text after the chat template
+  std::vector<int32_t> ids;
+  std::string data_source, ground_truth;
+  std::string extra_info = "{}";
+  std::string worked;  // a worked completion for the cold start; "" = none
+};
+
+class Dataset {
+ public:
+  virtual ~Dataset() = default;
+  virtual int64_t size() const = 0;  // records in one epoch; tasks: a large number, every index is a problem
+  virtual PromptRecord record(int64_t index) const = 0;
+  virtual std::string describe() const = 0;
+};
+
+enum class Split { kTrain, kEval };
+
+// data.task when set, otherwise data.train or data.eval. Throws Error for a prompt longer than data.max_prompt_tokens.
+std::unique_ptr<Dataset> make_dataset(const base::Config& config, Split split, const model::Tokenizer& tokenizer);
+
+// Index of the n-th prompt of a run: epochs over the data set, each in an order of its own (or in file order).
+int64_t shuffled_index(uint64_t seed, int64_t n, int64_t size, bool shuffle);
+
+}  // namespace fulmen::learner

@@ -1,0 +1,101 @@
+// fulmen-learner: the verbs that the learner carries out. train, sft, eval: learner rank 0 conducts; task: the
+// generator alone.
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "learner/arithmetic_task.h"
+#include "learner/train_run.h"
+#include "shared/base/config.h"
+#include "shared/base/log.h"
+
+namespace {
+
+using namespace fulmen;
+
+struct Arguments {
+  std::string config;
+  std::vector<std::string> overrides;
+  bool resume = false, fresh = false, print_config = false;
+};
+
+void add_run_verb(CLI::App& app, const std::string& name, const std::string& what, Arguments& a,
+                  std::function<void()> f) {
+  CLI::App* verb = app.add_subcommand(name, what);
+  verb->add_option("config", a.config, "YAML file; configs/README.md lists them")->required();
+  verb->add_option("overrides", a.overrides, "key.path=value ...; `fulmen help config` lists the keys");
+  if (name != "eval") {
+    verb->add_flag("--resume", a.resume, "go on from the newest checkpoint of run.dir");
+    verb->add_flag("--fresh", a.fresh, "throw away what run.dir holds");
+  }
+  verb->add_flag("--print-config", a.print_config, "print every key with its origin and stop");
+  verb->callback(std::move(f));
+}
+
+learner::Start start_of(const Arguments& a) {
+  FULMEN_CHECK(!(a.resume && a.fresh), "--resume and --fresh exclude each other");
+  return a.resume ? learner::Start::kResume : a.fresh ? learner::Start::kFresh : learner::Start::kNew;
+}
+
+void print_task(const std::string& name, int64_t count, int64_t seed, const std::string& split, int low, int high) {
+  FULMEN_CHECK(name == "arithmetic", "task: got " + name + ", did you mean arithmetic?");
+  for (int64_t i = 0; i < count; ++i) {
+    const auto p = learner::make_arithmetic(static_cast<uint64_t>(seed), split == "eval", i, low, high);
+    std::puts(nlohmann::json{{"data_source", "arithmetic"},
+                             {"prompt", {{{"role", "user"}, {"content", p.prompt}}}},
+                             {"completion", p.worked},
+                             {"reward_model", {{"style", "rule"}, {"ground_truth", p.answer}}},
+                             {"extra_info", {{"split", split}, {"index", i}, {"operations", p.operations}}}}
+                  .dump()
+                  .c_str());
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"Fulmen's learner: training runs and evaluation"};
+  app.require_subcommand(1);
+  Arguments a;
+  int config_error = 0;  // 2: nothing was started
+  const auto load = [&](void (*check)(const base::Config&)) {
+    config_error = 2;
+    base::Config c = base::load_config(a.config, a.overrides);
+    if (a.print_config) {
+      std::fputs(base::to_yaml(c, true).c_str(), stdout);
+      std::exit(0);
+    }
+    check(c);
+    config_error = 0;
+    return c;
+  };
+  add_run_verb(app, "train", "run the whole loop: cold start, RL, evaluation, export", a,
+               [&] { learner::run_training(load(base::validate_for_train), start_of(a)); });
+  add_run_verb(app, "sft", "supervised fine-tuning on worked examples, evaluation, export", a,
+               [&] { learner::run_sft_only(load(base::validate_for_sft), start_of(a)); });
+  add_run_verb(app, "eval", "greedy accuracy of model.path on held-out problems", a,
+               [&] { learner::run_evaluation(load(base::check_config)); });
+
+  std::string task, split = "train";
+  int64_t count = 10, seed = 1;
+  int low = 1, high = 3;
+  CLI::App* generate = app.add_subcommand("task", "print problems of a built-in task as JSONL records");
+  generate->add_option("name", task, "arithmetic")->required();
+  generate->add_option("--count", count, "problems to print");
+  generate->add_option("--seed", seed, "run.seed");
+  generate->add_option("--split", split, "train or eval")->check(CLI::IsMember({"train", "eval"}));
+  generate->add_option("--min", low, "fewest operations");
+  generate->add_option("--max", high, "most operations");
+  generate->callback([&] { print_task(task, count, seed, split, low, high); });
+
+  try {
+    app.parse(argc, argv);
+    return 0;
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : 2;
+  } catch (const std::exception& e) {
+    base::error("{}", e.what());
+    return config_error != 0 ? config_error : 1;
+  }
+}

@@ -1,0 +1,34 @@
+#pragma once
+// What a run shows: one line a step, the closing table, and the episodes on disk.
+//
+// episodes/step_N.jsonl, one object a line: step, prompt_id, sample_index, prompt, completion, ground_truth, score
+// (null unless scored), verdict, finish, tokens, mean_logprob, advantage, trained or dropped (reason), weights_version.
+
+#include <span>
+#include <string>
+
+#include "learner/train_run.h"
+#include "shared/base/metrics.h"
+
+namespace fulmen::learner {
+
+std::string step_line(int64_t step, int64_t steps, const base::Metrics& m, double eta_s);
+
+void write_episodes(const std::string& path, int64_t step, std::span<const Episode> episodes,
+                    const std::vector<PromptRecord>& records, const model::Tokenizer& tokenizer, int limit);
+
+struct PhaseTimes {
+  double sft = 0, generate = 0, reward = 0, update = 0, sync = 0, eval = 0, other = 0;
+};
+
+struct Summary {
+  std::string run_dir, export_dir;
+  double accuracy_before = -1, accuracy_after_sft = -1, accuracy_after = -1;
+  int64_t eval_problems = 0, steps = 0, episodes = 0, tokens_generated = 0, tokens_compared = 0, bits_differing = 0;
+  double reward_first = 0, reward_last = 0, seconds = 0;
+  int64_t parameters = 0;
+  PhaseTimes times;
+};
+void print_summary(const Summary& s);  // the closing table, on stdout
+
+}  // namespace fulmen::learner

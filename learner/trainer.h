@@ -1,0 +1,72 @@
+#pragma once
+// The learner's model: weights, gradients and AdamW state of one rank, and the three things done with them: score
+// sequences, accumulate a gradient over micro-batches, take an optimizer step. Owns no data and talks to nobody. The
+// gradient is the same bits for any micro-batch budget (kernels continue their chains over rows in memory).
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "learner/packer.h"
+#include "shared/model/transformer.h"
+
+namespace fulmen::learner {
+
+struct AdamWSettings {
+  float lr = 1e-4f, beta1 = 0.9f, beta2 = 0.95f, eps = 1e-15f, weight_decay = 0, grad_clip = 1;
+};
+
+// Learning rate of update `step` (from 0) of `total`: linear warmup, then constant, cosine to 0 or linear to 0.
+float scheduled_lr(const std::string& schedule, float lr, int64_t step, int64_t warmup, int64_t total);
+
+struct OptimizerState {  // one buffer per tensor, order of tensor_specs()
+  explicit OptimizerState(const model::Weights& weights);
+  std::vector<model::Buffer> m, v;
+  int64_t step = 0;  // updates taken
+};
+
+class Trainer {
+ public:
+  Trainer(model::Weights& weights, kernels::DType cache_dtype, bool recompute, int64_t micro_batch_tokens,
+          kernels::Context& ctx);
+  ~Trainer();
+
+  // Learner log-probs of every target token: out[i] has sequences[i].target.size() values.
+  void score(std::span<const Sequence> sequences, float inv_temperature, std::vector<std::vector<float>>& out,
+             model::Observer* observer = nullptr);
+
+  // Forward, then `loss` for each sequence i: given log-probs and entropies of its target tokens it writes d loss / d
+  // logprob and d loss / d entropy (both zero on entry); then backward. Gradients add up until optimizer_step.
+  using LossFn = std::function<void(size_t i, std::span<const float> logprob, std::span<const float> entropy,
+                                    std::span<float> dlogprob, std::span<float> dentropy)>;
+  // on_rows(rows) after each micro-batch, for progress; may be empty.
+  void accumulate(std::span<const Sequence> sequences, float inv_temperature, bool entropy_gradient, const LossFn& loss,
+                  const std::function<void(int64_t)>& on_rows = {});
+
+  // Clips by global norm, AdamW, zeroes gradients, repacks the weights. Returns the norm before clipping.
+  // Throws Error naming the tensor when the norm is not finite.
+  double optimizer_step(const AdamWSettings& s);
+
+  model::Weights& weights() { return weights_; }
+  model::Gradients& gradients() { return *grads_; }
+  OptimizerState& optimizer() { return optimizer_; }
+
+ private:
+  void forward_micro_batch(const MicroBatch& b, float inv_temperature, bool want_entropy, model::Tape* tape,
+                           model::Observer* observer);
+  void backward_micro_batch(const MicroBatch& b, float inv_temperature, bool entropy_gradient);
+
+  model::Weights& weights_;
+  kernels::Context& ctx_;
+  int64_t micro_batch_tokens_;
+  model::Transformer transformer_;
+  model::Tape tape_;
+  std::unique_ptr<model::Gradients> grads_;
+  OptimizerState optimizer_;
+  // Workspaces of one micro-batch, grow only: (T, C), (T, C), (M, C), (M, C), (M), (M, 2), ...
+  model::Buffer hidden_, dhidden_, target_hidden_, dtarget_hidden_;
+  model::Buffer logprob_, entropy_, lse_, dlogprob_, dentropy_;
+};
+
+}  // namespace fulmen::learner
