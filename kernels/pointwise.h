@@ -30,7 +30,7 @@ struct SiluBackward {
 };
 void silu_backward(const SiluBackward& a, Context& ctx);
 
-struct SwiGlu {  // y = silu(gate) * up
+struct SwiGlu {           // y = silu(gate) * up
   TensorRef gate, up, y;  // (R, F); y may be gate
 };
 void swiglu_forward(const SwiGlu& a, Context& ctx);
@@ -50,7 +50,8 @@ void scaled_add(const ScaledAdd& a, Context& ctx);
 void round_to_bf16(const TensorRef& x, Context& ctx);
 
 // Partial half-rotation RoPE (m1_spec 3.3) in place on `heads` heads of width D: pairs (i, i + rotary/2), i < rotary/2,
-// angle = position * theta^(-2i/rotary), angle, cos and sin in fp64 then cast. Row t of a segment is at pos0 + (t - row0).
+// angle = position * theta^(-2i/rotary), angle, cos and sin in fp64 then cast. Row t of a segment is at pos0 + (t -
+// row0).
 struct Rope {
   TensorRef x;  // (T, heads*D), in place
   int heads = 0, D = 0, rotary = 0;
