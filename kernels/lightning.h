@@ -8,9 +8,10 @@
 //   o_i  = chain_j fma(p_j, v_j, o_i)                    j = 0..i
 //   dS   = chain_j fma(k_j * pw[63-j], v_j, 0);  S' = fma(pw[64], S, dS)      once per full block
 //
-// Decode is one row of the same formula on a cached partial block (n = pos0 % 64, K and V of the block so far); the state
-// advances lazily, by the first token of the next block. So decode, any prefill split and the learner's packed forward give
-// the same bits. q, k, v are already activated (SiLU) and already rounded to the cache dtype where that is bf16.
+// Decode is one row of the same formula on a cached partial block (n = pos0 % 64, K and V of the block so far); the
+// state advances lazily, by the first token of the next block. So decode, any prefill split and the learner's packed
+// forward give the same bits. q, k, v are already activated (SiLU) and already rounded to the cache dtype where that is
+// bf16.
 
 #include <span>
 
@@ -21,9 +22,10 @@ namespace fulmen::kernels {
 inline constexpr int kLightningBlock = 64;
 
 // Decay tables of the H heads of one layer: pw[h][0..64]. Caller owns (H, kLightningBlock + 1).
-// slope(h, layer) = m_h * (1 - layer/(L-1) + 1e-5), m_h by the ALiBi rule also when H is no power of two; L <= 1: m_h(1+1e-5).
-void lightning_slopes(int H, int layer, int L, float* slope);        // (H)
-void lightning_decay_table(const float* slope, int H, float* pw);    // (H, 65)
+// slope(h, layer) = m_h * (1 - layer/(L-1) + 1e-5), m_h by the ALiBi rule also when H is no power of two; L <= 1:
+// m_h(1+1e-5).
+void lightning_slopes(int H, int layer, int L, float* slope);      // (H)
+void lightning_decay_table(const float* slope, int H, float* pw);  // (H, 65)
 
 // Rollout cache of one layer; views, owned by the role. Slot s, head h:
 struct LightningCache {
@@ -35,31 +37,33 @@ struct LightningCache {
 };
 
 struct LightningForward {
-  TensorRef qkv;                        // (T, H*3*D) activated; per head q|k|v blocks of D (MiniMax layout)
-  TensorRef o;                          // (T, H*D), written
-  const float* pw = nullptr;            // (H, 65)
-  int H = 0, D = 0;                     // D a multiple of 16, <= 256
-  std::span<const Segment> segments;
-  const LightningCache* cache = nullptr;  // null: learner, every segment is a whole sequence with pos0 = 0, slot ignored.
-                                          // Otherwise a segment with pos0 = 0 starts from zero state (slot need not be cleared).
+  TensorRef qkv{};            // (T, H*3*D) activated; per head q|k|v blocks of D (MiniMax layout)
+  TensorRef o{};              // (T, H*D), written
+  const float* pw = nullptr;  // (H, 65)
+  int H = 0, D = 0;           // D a multiple of 16, <= 256
+  std::span<const Segment> segments{};
+  const LightningCache* cache =
+      nullptr;  // null: learner, every segment is a whole sequence with pos0 = 0, slot ignored.
+                // Otherwise a segment with pos0 = 0 starts from zero state (slot need not be cleared).
 };
 void lightning_forward(const LightningForward& a, Context& ctx);
 
 // Gradient of the learner's forward (cache == null). Recomputes block states. m1_spec 3.2, last formula block.
 struct LightningBackward {
-  TensorRef qkv;   // (T, H*3*D) as in forward
-  TensorRef d_o;   // (T, H*D)
-  TensorRef dqkv;  // (T, H*3*D), written
+  TensorRef qkv{};   // (T, H*3*D) as in forward
+  TensorRef d_o{};   // (T, H*D)
+  TensorRef dqkv{};  // (T, H*3*D), written
   const float* pw = nullptr;
   int H = 0, D = 0;
-  std::span<const Segment> segments;
+  std::span<const Segment> segments{};
 };
 void lightning_backward(const LightningBackward& a, Context& ctx);
 
-// The plain token recurrence with the same cache state; the rival of `fulmen bench` and a negative control of the bit tests.
+// The plain token recurrence with the same cache state; the rival of `fulmen bench` and a negative control of the bit
+// tests.
 struct LightningRecurrentStep {
-  TensorRef qkv;  // (B, H*3*D), one row per sequence
-  TensorRef o;    // (B, H*D)
+  TensorRef qkv{};  // (B, H*3*D), one row per sequence
+  TensorRef o{};    // (B, H*D)
   const float* pw = nullptr;
   int H = 0, D = 0;
   float* state = nullptr;  // (B, H, D, D)

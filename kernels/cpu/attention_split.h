@@ -1,0 +1,113 @@
+#pragma once
+// One split of softmax attention for a block of queries that share a kv head: online softmax over tiles of 64 keys in
+// ascending order, and the merge of splits. The specification is in kernels/attention.h; per query u with p <= pos
+// keys:
+//   s_j = chain_x fma(q_x, k_jx, 0);  m' = max(m, max_j s_j);  c = exp(m - m');  e_j = exp(s_j - m')
+//   l = fma(l, c, sum of the 64 e_j as ((e0+e1)+(e2+e3)) over four vectors, then hsum);  acc = chain_j fma(e_j, v_j,
+//   acc * c)
+// Keys beyond pos are never multiplied in: their scores are overwritten and the chain over j ends before them.
+
+#include "kernels/attention.h"
+#include "kernels/cpu/fma_tile.h"
+
+namespace fulmen::kernels::FULMEN_ISA {
+namespace {
+
+constexpr int kTile = kAttentionTile;
+constexpr int kTilesPerSplit = kAttentionSplit / kAttentionTile;
+
+// Queries of one block, row-major over (token, head of the group); query u stands at position pos0 + u / group.
+struct QueryBlock {
+  const float* q;  // (n, D), scaled
+  int n, group, D;
+  int64_t pos0;
+};
+struct SplitSums {  // per query
+  float* m;
+  float* l;
+  float* acc;  // (n, D)
+};
+inline size_t split_sums_floats(int n, int D) { return (size_t)n * (D + 2); }
+inline SplitSums split_sums_at(float* p, int n, int D) { return {p + (size_t)n * D, p + (size_t)n * (D + 1), p}; }
+
+// Turns 64 scores into weights, masked ones into 0; updates m and l; returns the factor for what was summed before.
+FULMEN_INLINE float softmax_tile(float* s, int valid, float& m, float& l) {
+  for (int j = valid; j < kTile; ++j) s[j] = -__builtin_inff();
+  const Vec s0 = load(s), s1 = load(s + 16), s2 = load(s + 32), s3 = load(s + 48);
+  const float top = hmax(vmax(vmax(s0, s1), vmax(s2, s3)));
+  const float next = m > top ? m : top;
+  const float factor = exp1(m - next);
+  const Vec shift = set1(next);
+  const Vec e0 = vexp(sub(s0, shift)), e1 = vexp(sub(s1, shift)), e2 = vexp(sub(s2, shift)), e3 = vexp(sub(s3, shift));
+  store(s, e0), store(s + 16, e1), store(s + 32, e2), store(s + 48, e3);
+  l = __builtin_fmaf(l, factor, hsum(add(add(e0, e1), add(e2, e3))));
+  m = next;
+  return factor;
+}
+
+// R queries from u on against the tile that starts at key t0. Each sees at least one key of it. s: scratch (R, 64).
+template <int R, class T>
+__attribute__((noinline)) void attend_rows(const QueryBlock& b, int u, int64_t t0, const T* k, const T* v,
+                                           SplitSums sums, float* s) {
+  const int D = b.D;
+  int valid[R];
+  for (int r = 0; r < R; ++r) {
+    const int64_t keys = b.pos0 + (u + r) / b.group + 1 - t0;
+    valid[r] = keys < kTile ? (int)keys : kTile;
+  }
+  constexpr int kStrip = tile_strip(R) < kTile / kLanes ? tile_strip(R) : kTile / kLanes;
+  multiply_rows<R, false, kStrip>(RowOperand{b.q + (ptrdiff_t)u * D, D, 1},
+                                  VecOperand<T>{k, kLanes, (ptrdiff_t)D * kLanes}, D, TileOut{s, kTile, kLanes},
+                                  (valid[R - 1] + kLanes - 1) / kLanes);
+  float* acc = sums.acc + (ptrdiff_t)u * D;
+  for (int r = 0; r < R; ++r) {
+    const float factor = softmax_tile(s + r * kTile, valid[r], sums.m[u + r], sums.l[u + r]);
+    if (factor == 1.0f) continue;
+    const Vec f = set1(factor);
+    for (int x = 0; x < D; x += kLanes) store(acc + r * D + x, mul(load(acc + r * D + x), f));
+  }
+  const int shared = valid[0];  // later queries see at least as many keys
+  multiply_rows<R, true>(RowOperand{s, kTile, 1}, VecOperand<T>{v, D, kLanes}, shared, TileOut{acc, D, kLanes},
+                         D / kLanes);
+  for (int r = 1; r < R; ++r)
+    if (valid[r] > shared)
+      multiply_rows<1, true>(RowOperand{s + r * kTile + shared, 0, 1},
+                             VecOperand<T>{v + (ptrdiff_t)shared * D, D, kLanes}, valid[r] - shared,
+                             TileOut{acc + r * D, 0, kLanes}, D / kLanes);
+}
+
+// First query of the block that sees key t; b.n when none does.
+inline int first_query_at(const QueryBlock& b, int64_t t) {
+  const int64_t u = t <= b.pos0 ? 0 : (t - b.pos0) * b.group;
+  return u < b.n ? (int)u : b.n;
+}
+
+template <class T>
+void attend_tile(const QueryBlock& b, int64_t t0, const T* k, const T* v, SplitSums sums) {
+  alignas(64) float scores[kMaxTileRows * kTile];
+  const int first = first_query_at(b, t0);
+  for_row_tiles(b.n - first,
+                [&](auto tile, int r) { attend_rows<decltype(tile)::value>(b, first + r, t0, k, v, sums, scores); });
+}
+
+inline void clear_sums(SplitSums s, int n, int D) {
+  for (int u = 0; u < n; ++u) s.m[u] = -__builtin_inff(), s.l[u] = 0;
+  memset(s.acc, 0, (size_t)n * D * sizeof(float));
+}
+
+// Adds the sums of the next split, for queries [first, n).
+inline void merge_sums(SplitSums into, SplitSums next, int first, int n, int D) {
+  for (int u = first; u < n; ++u) {
+    const float m = into.m[u] > next.m[u] ? into.m[u] : next.m[u];
+    const float x = exp1(into.m[u] - m), y = exp1(next.m[u] - m);
+    into.l[u] = __builtin_fmaf(into.l[u], x, next.l[u] * y);
+    into.m[u] = m;
+    const Vec vx = set1(x), vy = set1(y);
+    float* a = into.acc + (ptrdiff_t)u * D;
+    const float* c = next.acc + (ptrdiff_t)u * D;
+    for (int i = 0; i < D; i += kLanes) store(a + i, fma(load(a + i), vx, mul(load(c + i), vy)));
+  }
+}
+
+}  // namespace
+}  // namespace fulmen::kernels::FULMEN_ISA

@@ -1,0 +1,150 @@
+#pragma once
+// The one register tile of both attentions: C = [C +] A B, every element of C ONE fma chain in ascending k. Its value
+// depends on its own row of A, its own column of B and the start value, never on the tile it was computed in, so row
+// tiles, column strips and cuts of k (fp32 store and reload of C is exact) are free.
+
+// GCC 12 sees an uninitialised value inside its own _mm512_undefined_ps.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#include "kernels/cpu/simd.h"
+#pragma GCC diagnostic pop
+
+namespace fulmen::kernels::FULMEN_ISA {
+namespace {
+
+#ifdef __AVX512F__
+constexpr int kMaxTileRows = 12;  // 12 x 2 accumulators of 32 registers
+constexpr int tile_strip(int rows) { return rows >= 5 ? 2 : rows >= 2 ? 4 : 8; }
+#else
+constexpr int kMaxTileRows = 6;  // 6 x 1 accumulators of two registers each, of 16
+constexpr int tile_strip(int rows) { return rows >= 3 ? 1 : rows == 2 ? 2 : 4; }
+#endif
+
+template <int R>
+struct TileRows {
+  static constexpr int value = R;
+};
+
+// f(TileRows<R>, first row) over [0, n) in the largest tiles that fit.
+template <class F>
+FULMEN_INLINE void for_row_tiles(int n, F f) {
+  int i = 0;
+  for (; i + kMaxTileRows <= n; i += kMaxTileRows) f(TileRows<kMaxTileRows>{}, i);
+  if constexpr (kMaxTileRows > 8)
+    if (i + 8 <= n) f(TileRows<8>{}, i), i += 8;
+  if (i + 4 <= n) f(TileRows<4>{}, i), i += 4;
+  if (i + 2 <= n) f(TileRows<2>{}, i), i += 2;
+  if (i < n) f(TileRows<1>{}, i);
+}
+
+// f(TileRows<N>, first vector) over [0, n) in strips of Max vectors, then halves of it.
+template <int Max, class F>
+FULMEN_INLINE void for_strips(int n, F f, int v = 0) {
+  for (; v + Max <= n; v += Max) f(TileRows<Max>{}, v);
+  if constexpr (Max > 1) for_strips<Max / 2>(n, f, v);
+}
+
+struct RowOperand {  // element (r, k) at p[r * row + k * step], broadcast
+  const float* p;
+  ptrdiff_t row, step;
+};
+template <class T>
+struct VecOperand {  // vector v of step k at p + k * step + v * vec
+  const T* p;
+  ptrdiff_t step, vec;
+};
+struct TileOut {  // vector v of row r at p + r * row + v * vec
+  float* p;
+  ptrdiff_t row, vec;
+};
+
+template <int R, int N>
+struct Accumulators {
+  Vec v[R][N];
+};
+
+template <int R, int N>
+FULMEN_INLINE void clear(Accumulators<R, N>& acc) {
+#pragma GCC unroll 32
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 32
+    for (int n = 0; n < N; ++n) acc.v[r][n] = zero();
+}
+
+// acc += one step k of the chain for rows [First, R).
+template <int R, int N, class T>
+FULMEN_INLINE void fma_step(Accumulators<R, N>& acc, const float* a, ptrdiff_t a_row, const T* b, ptrdiff_t b_vec,
+                            int first = 0) {
+  Vec x[N];
+#pragma GCC unroll 32
+  for (int n = 0; n < N; ++n) x[n] = load(b + n * b_vec);
+#pragma GCC unroll 32
+  for (int r = 0; r < R; ++r) {
+    if (r < first) continue;
+    const Vec y = set1(a[r * a_row]);
+#pragma GCC unroll 32
+    for (int n = 0; n < N; ++n) acc.v[r][n] = fma(y, x[n], acc.v[r][n]);
+  }
+}
+
+template <int R, int N, class T>
+FULMEN_INLINE void fma_chain(Accumulators<R, N>& acc, RowOperand a, VecOperand<T> b, int K) {
+  for (int k = 0; k < K; ++k) fma_step(acc, a.p + k * a.step, a.row, b.p + k * b.step, b.vec);
+}
+
+template <int R, int N>
+FULMEN_INLINE void store_tile(const Accumulators<R, N>& acc, TileOut c) {
+#pragma GCC unroll 32
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 32
+    for (int n = 0; n < N; ++n) store(c.p + r * c.row + n * c.vec, acc.v[r][n]);
+}
+
+// C (R rows, `vecs` vectors) = A B, or C + A B with `add`. Inlines; callers put it in a noinline function per R.
+template <int R, bool Add, int Strip = tile_strip(R), class T>
+FULMEN_INLINE void multiply_rows(RowOperand a, VecOperand<T> b, int K, TileOut c, int vecs) {
+  for_strips<tile_strip(R)>(
+      vecs, [&](auto strip, int v) __attribute__((always_inline)) {
+        constexpr int N = decltype(strip)::value;
+        Accumulators<R, N> acc;
+        clear(acc);
+        const TileOut out{c.p + v * c.vec, c.row, c.vec};
+        if constexpr (Add) {
+#pragma GCC unroll 32
+          for (int r = 0; r < R; ++r)
+#pragma GCC unroll 32
+            for (int n = 0; n < N; ++n) acc.v[r][n] = load(out.p + r * out.row + n * out.vec);
+        }
+        fma_chain(acc, a, VecOperand<T>{b.p + v * b.vec, b.step, b.vec}, K);
+        store_tile(acc, out);
+      });
+}
+
+// C (rows, vecs) = [C +] A B for any number of rows.
+template <bool Add, class T>
+__attribute__((noinline)) void multiply(RowOperand a, int rows, VecOperand<T> b, int K, TileOut c, int vecs) {
+  for_row_tiles(
+      rows, [&](auto tile, int r) __attribute__((always_inline)) {
+        multiply_rows<decltype(tile)::value, Add>(RowOperand{a.p + r * a.row, a.row, a.step}, b, K,
+                                                  TileOut{c.p + r * c.row, c.row, c.vec}, vecs);
+      });
+}
+
+FULMEN_INLINE void put(float x, float* p) { *p = x; }
+FULMEN_INLINE void put(float x, uint16_t* p) { *p = to_bf16(x); }
+
+// Rows [at, at + n) of a block of 64 tokens: k into panels of 16 tokens (64/16, D, 16), v into (64, D). With T = bf16
+// the values are bf16 already, so nothing is lost.
+template <class T>
+__attribute__((noinline)) void append_rows(const float* k, const float* v, ptrdiff_t ld_k, ptrdiff_t ld_v, int at,
+                                           int n, int D, T* panels, T* rows) {
+  for (int j = at; j < at + n; ++j, k += ld_k, v += ld_v) {
+    T* lane = panels + (size_t)(j / kLanes) * D * kLanes + j % kLanes;
+    for (int x = 0; x < D; ++x) put(k[x], lane + x * kLanes);
+    T* row = rows + (size_t)j * D;
+    for (int x = 0; x < D; ++x) put(v[x], row + x);
+  }
+}
+
+}  // namespace
+}  // namespace fulmen::kernels::FULMEN_ISA
