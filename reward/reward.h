@@ -1,6 +1,7 @@
 #pragma once
-// Verdicts. A reward function looks at one record and returns a typed verdict; it never silently returns 0: timeout, error
-// and unparsable are their own kinds, and only scores enter an advantage. Host only: includes shared/base, shared/wire.
+// Verdicts. A reward function looks at one record and returns a typed verdict; it never silently returns 0: timeout,
+// error and unparsable are their own kinds, and only scores enter an advantage. Host only: includes shared/base,
+// shared/wire.
 
 #include <memory>
 #include <string>
@@ -10,7 +11,7 @@
 namespace fulmen::reward {
 
 struct Record {
-  std::string id;            // any JSON scalar, kept verbatim
+  std::string id;  // any JSON scalar, kept verbatim
   std::string data_source;
   std::string prompt, response, ground_truth;
   std::string extra_info = "{}";  // JSON object
@@ -34,9 +35,9 @@ class Function {
   virtual Verdict score(const Record& r) = 0;  // within its deadline; expected trouble is a verdict, not an exception
 };
 
-// spec: "math", "format", "python:FILE.py:FUNCTION", each optionally "=WEIGHT". Throws Error for an unknown name (nearest
-// known named) or a Python file that does not load (with Python's last line).
-// Several functions: weighted sum; the first verdict that is not a score decides the kind.
+// spec: "math", "format", "python:FILE.py:FUNCTION", each optionally "=WEIGHT". Throws Error for an unknown name
+// (nearest known named) or a Python file that does not load (with Python's last line). Several functions: weighted sum;
+// the first verdict that is not a score decides the kind.
 std::unique_ptr<Function> make_reward(const std::vector<std::string>& specs, int deadline_ms);
 
 }  // namespace fulmen::reward

@@ -51,6 +51,7 @@ class Link {
     socket_.set(zmq::sockopt::heartbeat_ttl, kSilenceMs);
   }
 
+  zmq::context_t& context() { return context_; }
   zmq::socket_t& socket() { return socket_; }
 
   bool receive(Message& m, int timeout_ms) {
@@ -307,7 +308,30 @@ bool Server::send(Message& m, int timeout_ms) { return state_->link.send(m, time
 
 struct Client::State {
   Link link;
-  explicit State(const std::string& run_id) : link(zmq::socket_type::dealer, run_id) {}
+  zmq::socket_t monitor;  // events of the connection
+  bool connected = false;
+  Clock::time_point changed = Clock::now();
+
+  explicit State(const std::string& run_id)
+      : link(zmq::socket_type::dealer, run_id), monitor(link.context(), zmq::socket_type::pair) {
+    constexpr char kAddress[] = "inproc://monitor";
+    int rc =
+        zmq_socket_monitor(link.socket().handle(), kAddress, ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED);
+    FULMEN_CHECK(rc == 0, std::string("wire: socket monitor: ") + zmq_strerror(zmq_errno()));
+    monitor.set(zmq::sockopt::linger, 0);
+    monitor.connect(kAddress);
+  }
+  ~State() { zmq_socket_monitor(link.socket().handle(), nullptr, 0); }
+
+  void read_events() {
+    zmq::message_t event, address;
+    while (monitor.recv(event, zmq::recv_flags::dontwait) && monitor.recv(address)) {
+      uint16_t kind = 0;
+      memcpy(&kind, event.data(), sizeof kind);
+      connected = kind == ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
+      changed = Clock::now();
+    }
+  }
 };
 
 Client::Client(const std::string& endpoint, const std::string& run_id) : state_(std::make_unique<State>(run_id)) {
@@ -324,5 +348,11 @@ Client::Client(const std::string& endpoint, const std::string& run_id) : state_(
 Client::~Client() = default;
 bool Client::receive(Message& m, int timeout_ms) { return state_->link.receive(m, timeout_ms); }
 bool Client::send(Message& m, int timeout_ms) { return state_->link.send(m, timeout_ms); }
+
+int64_t Client::disconnected_ms() {
+  state_->read_events();
+  if (state_->connected) return 0;
+  return std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - state_->changed).count();
+}
 
 }  // namespace fulmen::wire

@@ -50,6 +50,9 @@ class Client {
   ~Client();
   bool receive(Message& m, int timeout_ms);
   bool send(Message& m, int timeout_ms = 5000);
+  // How long there has been no connection; 0 while there is one. A worker whose conductor is gone for good ends by
+  // this.
+  int64_t disconnected_ms();
 
  private:
   struct State;

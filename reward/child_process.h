@@ -1,0 +1,41 @@
+#pragma once
+// A child process that talks in lines over a socket pair (its stdin and stdout). It leads its own session, has an
+// address space limit, and is killed when the thread that started it dies. Used by one thread.
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace fulmen::reward {
+
+class ChildProcess {
+ public:
+  using Clock = std::chrono::steady_clock;
+  enum class Result { kLine, kTimeout, kGone };
+
+  ChildProcess() = default;
+  ~ChildProcess() { kill(); }
+  ChildProcess(const ChildProcess&) = delete;
+  ChildProcess& operator=(const ChildProcess&) = delete;
+
+  // Throws Error when arguments[0] cannot be run.
+  void start(const std::vector<std::string>& arguments, uint64_t memory_bytes);
+  bool running() const { return pid_ > 0; }
+  // Sends `request` and a newline, then reads one line. After kTimeout or kGone call kill().
+  Result exchange(const std::string& request, std::string& line, Clock::time_point deadline);
+  Result read_line(std::string& line, Clock::time_point deadline);
+  std::string kill();  // the whole group; waits; says how the process ended, "killed by signal 11" or "exited with 1"
+
+ private:
+  Result write_all(const std::string& bytes, Clock::time_point deadline);
+  bool wait(short events, Clock::time_point deadline);
+
+  pid_t pid_ = -1;
+  int socket_ = -1;
+  std::string pending_;  // read but not yet handed out
+};
+
+}  // namespace fulmen::reward
