@@ -62,8 +62,8 @@ struct KeyTiles {
     }
     const int64_t n = seg.rows - t0 < kTile ? seg.rows - t0 : kTile;
     const ptrdiff_t x = (ptrdiff_t)kv_head * a.D;
-    append_rows(a.k.row(seg.row0 + t0) + x, a.v.row(seg.row0 + t0) + x, a.k.ld, a.v.ld, 0, (int)n, a.D, gathered,
-                gathered + tile);
+    write_panels(a.k.row(seg.row0 + t0) + x, a.k.ld, 0, (int)n, a.D, gathered);
+    write_rows(a.v.row(seg.row0 + t0) + x, a.v.ld, 0, (int)n, a.D, gathered + tile);
     *k = gathered;
     *v = gathered + tile;
   }
@@ -151,8 +151,8 @@ void append_segment(const AttentionForward& a, const Segment& seg, int kv_head) 
     const int64_t at =
         (a.cache->page_table[seg.slot * a.cache->max_pages + pos / kTile] * (int64_t)a.KV + kv_head) * tile;
     const ptrdiff_t x = (ptrdiff_t)kv_head * a.D;
-    append_rows(a.k.row(seg.row0 + done) + x, a.v.row(seg.row0 + done) + x, a.k.ld, a.v.ld, (int)(pos % kTile), (int)n,
-                a.D, (T*)a.cache->k + at, (T*)a.cache->v + at);
+    write_panels(a.k.row(seg.row0 + done) + x, a.k.ld, (int)(pos % kTile), (int)n, a.D, (T*)a.cache->k + at);
+    write_rows(a.v.row(seg.row0 + done) + x, a.v.ld, (int)(pos % kTile), (int)n, a.D, (T*)a.cache->v + at);
     done += n;
   }
 }

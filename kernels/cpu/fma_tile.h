@@ -133,17 +133,19 @@ __attribute__((noinline)) void multiply(RowOperand a, int rows, VecOperand<T> b,
 FULMEN_INLINE void put(float x, float* p) { *p = x; }
 FULMEN_INLINE void put(float x, uint16_t* p) { *p = to_bf16(x); }
 
-// Rows [at, at + n) of a block of 64 tokens: k into panels of 16 tokens (64/16, D, 16), v into (64, D). With T = bf16
-// the values are bf16 already, so nothing is lost.
+// Rows [at, at + n) of a block of 64 tokens, from rows `ld` floats apart. With T = bf16 the values are bf16 already, so
+// nothing is lost. Panels of 16 tokens are (64/16, D, 16), rows (64, D).
 template <class T>
-__attribute__((noinline)) void append_rows(const float* k, const float* v, ptrdiff_t ld_k, ptrdiff_t ld_v, int at,
-                                           int n, int D, T* panels, T* rows) {
-  for (int j = at; j < at + n; ++j, k += ld_k, v += ld_v) {
+__attribute__((noinline)) void write_panels(const float* from, ptrdiff_t ld, int at, int n, int D, T* panels) {
+  for (int j = at; j < at + n; ++j, from += ld) {
     T* lane = panels + (size_t)(j / kLanes) * D * kLanes + j % kLanes;
-    for (int x = 0; x < D; ++x) put(k[x], lane + x * kLanes);
-    T* row = rows + (size_t)j * D;
-    for (int x = 0; x < D; ++x) put(v[x], row + x);
+    for (int x = 0; x < D; ++x) put(from[x], lane + x * kLanes);
   }
+}
+template <class T>
+__attribute__((noinline)) void write_rows(const float* from, ptrdiff_t ld, int at, int n, int D, T* rows) {
+  for (int j = at; j < at + n; ++j, from += ld)
+    for (int x = 0; x < D; ++x) put(from[x], rows + (size_t)j * D + x);
 }
 
 }  // namespace

@@ -121,7 +121,8 @@ void lightning_head(HeadRows x, const HeadSlot<T>& slot, const float* pw, int D,
     const int i0 = (int)(pos % kBlock);
     if (i0 == 0 && pos > 0) advance_state(slot, pw, D, pos == kBlock, scratch);
     const int n = (int)(rows - done < kBlock - i0 ? rows - done : kBlock - i0);
-    append_rows(x.k + done * x.ld, x.v + done * x.ld, x.ld, x.ld, i0, n, D, slot.k, slot.v);
+    write_panels(x.k + done * x.ld, x.ld, i0, n, D, slot.k);
+    write_rows(x.v + done * x.ld, x.ld, i0, n, D, slot.v);
     const float* state = pos < kBlock ? nullptr : slot.state;
     for_row_tiles(n, [&](auto tile, int r) {
       output_rows<decltype(tile)::value>(x.q + (done + r) * x.ld, x.ld, slot, state, pw, D, i0 + r,
