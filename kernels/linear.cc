@@ -68,7 +68,7 @@ void linear_forward(const LinearForward& a, Context& ctx) {
 
 void linear_backward(const LinearBackward& a, Context& ctx) {
   const int64_t T = a.dy.dim[0], N = a.dy.dim[1];
-  if (T == 0) return;
+  if (T == 0 || (!a.dx && !a.dw)) return;
   check_shape("linear_backward", "dy", a.dy, {T, N});
   const int64_t K = a.dx ? a.dx.dim[1] : a.dw.dim[1];
   check_not_empty("linear_backward", N, K);
@@ -98,6 +98,7 @@ void grouped_linear_forward(const GroupedLinearForward& a, Context& ctx) {
 void grouped_linear_backward(const GroupedLinearBackward& a, Context& ctx) {
   const char* op = "grouped_linear_backward";
   const int64_t R = a.dy.dim[0], N = a.dy.dim[1];
+  if (!a.dx && a.dw.empty()) return;
   const size_t E = a.dx ? a.w.size() : a.dw.size();
   check_offsets(op, a.offset, E, R);
   if (R == 0) return;

@@ -1,0 +1,46 @@
+// fulmen-bench [TABLE ...] [--threads 1,2] [--filter TEXT] [--seconds S]: prints the tables, all of them by default.
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+
+#include "kernels/error.h"
+#include "tests/bench/bench.h"
+#include "tests/bench/limits.h"
+
+int main(int argc, char** argv) {
+  using namespace fulmen::bench;
+  Options options;
+  std::vector<std::string> wanted;
+  CLI::App app{"Speed of Fulmen against other libraries and against the limits of this machine"};
+  app.add_option("tables", wanted, "tables to print (default: all)");
+  app.add_option("--threads", options.threads, "thread counts, e.g. 1,2")->delimiter(',')->check(CLI::PositiveNumber);
+  app.add_option("--filter", options.filter, "only rows whose name contains this");
+  app.add_option("--seconds", options.seconds_per_case, "seconds of timing per contender and row");
+  CLI11_PARSE(app, argc, argv);
+  try {
+    for (const std::string& name : wanted) {
+      const bool known = std::any_of(tables().begin(), tables().end(), [&](const auto& t) { return t.name == name; });
+      if (known) continue;
+      std::string all;
+      for (const TableEntry& t : tables()) all += std::string(" ") + t.name;
+      throw fulmen::Error("fulmen-bench: no table \"" + name + "\", there are:" + all);
+    }
+    for (int t : options.threads) {
+      const Limits& l = limits(t);
+      std::printf(
+          "limits, %d thread%s: %.0f GFLOP/s fp32, read %.1f GB/s, read+write %.1f GB/s (others took %.0f %% of a "
+          "core)\n",
+          t, t == 1 ? "" : "s", l.fma_gflops, l.read_gbs, l.read_write_gbs, 100 * l.others);
+    }
+    for (const TableEntry& t : tables()) {
+      if (!wanted.empty() && std::find(wanted.begin(), wanted.end(), t.name) == wanted.end()) continue;
+      std::printf("\n%s: %s\n", t.name, t.what);
+      t.run(options);
+    }
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "%s\n", e.what());
+    return 1;
+  }
+  return 0;
+}
