@@ -1,11 +1,11 @@
 #pragma once
 // Global gradient norm and AdamW (Loshchilov and Hutter, arXiv 1711.05101), over a list of tensors as flat fp32 arrays.
 //
-// norm: per tensor, chunks of 4096 elements by row_sum (fp32), chunk sums added in fp64 in order. Threads do not change
-// bits. AdamW: g' = g * grad_scale;  m = b1 m + (1-b1) g';  v = b2 v + (1-b2) g'^2;
+// norm: per tensor, chunks of 4096 elements by row_sum (fp32), chunk sums added in fp64 in order. Threads change no
+// bit. AdamW: g' = g * grad_scale;  m = b1 m + (1-b1) g';  v = b2 v + (1-b2) g'^2;
 //        p = p - lr * ( (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps) + weight_decay * p )
-// M1: betas 0.9, 0.95, eps 1e-15 (gradients down to 1e-18; FTZ keeps normals >= 1.2e-38, so v is not flushed for |g| >
-// 1e-18).
+// M1: betas 0.9, 0.95, eps 1e-15 (gradients down to 1e-18; FTZ keeps normals >= 1.2e-38: v is not flushed for |g| >
+// 1e-18)
 
 #include <span>
 
