@@ -1,0 +1,90 @@
+#pragma once
+// Inside of the conductor: its workers, and the one batch of jobs that may be in progress. Split over conductor.cc
+// (what to do next) and conductor_events.cc (what workers say, and what happens when they stop saying anything).
+
+#include <chrono>
+#include <deque>
+#include <map>
+#include <set>
+
+#include "learner/conductor.h"
+#include "shared/launch/local_process.h"
+#include "shared/wire/socket.h"
+#include "shared/wire/weight_sync.h"
+
+namespace fulmen::learner {
+
+using Clock = std::chrono::steady_clock;
+
+inline double seconds_since(Clock::time_point t) { return std::chrono::duration<double>(Clock::now() - t).count(); }
+
+struct Worker {
+  std::string role, name, peer;  // peer: routing id once it said Hello
+  std::unique_ptr<launch::LocalProcess> process;
+  std::string log_path;
+  Clock::time_point last_seen = Clock::now();
+  bool connected = false;
+  int restarts = 0;
+  int refused_weights = 0;
+  std::set<uint64_t> groups;  // rollout: issued and unfinished
+  std::set<uint64_t> scores;  // reward: requests without a verdict
+};
+
+// One call of run(): which groups and verdicts are still missing.
+struct Batch {
+  struct Group {
+    const GroupJob* job = nullptr;
+    std::map<uint32_t, size_t> missing;  // sample index -> episode index
+  };
+  const GenerateSpec* spec = nullptr;
+  std::map<uint64_t, Group> groups;    // by group id
+  std::deque<uint64_t> queue;          // groups to issue
+  std::map<uint64_t, size_t> scoring;  // score id -> episode index, until the verdict is in
+  std::deque<uint64_t> score_queue;    // to send to a reward worker
+  std::vector<Episode> episodes;
+  int64_t episodes_missing = 0, tokens = 0;
+  Clock::time_point last_progress = Clock::now();
+  StepCounts* counts = nullptr;
+};
+
+struct Conductor::State {
+  const base::Config& config;
+  std::string config_path, run_id, numerics;
+  const model::Tokenizer& tokenizer;
+  wire::Server server;
+  wire::WeightPublisher publisher;
+  std::vector<Worker> workers;
+  const wire::WeightsManifest* manifest = nullptr;
+  uint64_t version = 0, next_id = 1, incarnation = 0;
+  Batch* batch = nullptr;
+  bool stopping = false;
+
+  State(const base::Config& c, const std::string& path, const std::string& id, const std::string& digest,
+        const model::Tokenizer& t)
+      : config(c),
+        config_path(path),
+        run_id(id),
+        numerics(digest),
+        tokenizer(t),
+        server(c.sync.bind, c.run.dir, id),
+        publisher(c.sync.transport, id) {}
+
+  void spawn(Worker& w);
+  void send(Worker& w, wire::Message& m);
+  void lose(Worker& w, const std::string& why);
+  void check_workers();
+  void pump(int timeout_ms);
+  void handle(Worker& w, wire::Message& m);
+  void on_hello(Worker& w, const wire::Hello& hello);
+  void on_episode(Worker& w, const wire::Episode& e);
+  void on_verdict(Worker& w, const wire::Verdict& v);
+  void on_weights_ready(Worker& w, const wire::WeightsReady& r);
+  void announce(Worker& w);
+  void issue();
+  void issue_group(Worker& w, uint64_t id);
+  void issue_scores();
+  Worker* find_peer(const std::string& peer);
+  std::string describe_workers();
+};
+
+}  // namespace fulmen::learner
