@@ -145,7 +145,7 @@ std::string ChildProcess::kill() {
   }
   pid_ = -1;
   socket_ = -1;
-  return WIFSIGNALED(status) ? fmt::format("killed by signal {}", WTERMSIG(status))
+  return WIFSIGNALED(status) ? fmt::format("was killed by signal {}", WTERMSIG(status))
                              : fmt::format("exited with {}", WEXITSTATUS(status));
 }
 

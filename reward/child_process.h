@@ -27,7 +27,8 @@ class ChildProcess {
   // Sends `request` and a newline, then reads one line. After kTimeout or kGone call kill().
   Result exchange(const std::string& request, std::string& line, Clock::time_point deadline);
   Result read_line(std::string& line, Clock::time_point deadline);
-  std::string kill();  // the whole group; waits; says how the process ended, "killed by signal 11" or "exited with 1"
+  std::string
+  kill();  // the whole group; waits; says how the process ended, "was killed by signal 11" or "exited with 1"
 
  private:
   Result write_all(const std::string& bytes, Clock::time_point deadline);

@@ -87,7 +87,7 @@ class Image {
   static bool unlink_if_abandoned(const std::string& name) {
     int fd = shm_open(name.c_str(), O_RDONLY | O_CLOEXEC, 0);
     if (fd < 0) return errno == ENOENT;
-    bool abandoned = flock(fd, LOCK_EX | LOCK_NB) == 0;
+    bool abandoned = flock(fd, LOCK_SH | LOCK_NB) == 0;  // shared: two who ask at once do not see each other
     if (abandoned) shm_unlink(name.c_str());
     close(fd);
     return abandoned;

@@ -1,0 +1,200 @@
+#include "shared/collective/collective.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <functional>
+#include <random>
+#include <thread>
+
+#include "kernels/error.h"
+
+namespace fulmen::collective {
+namespace {
+
+class Directory {  // a fresh one, gone at the end
+ public:
+  Directory() : path_(std::filesystem::path(testing::TempDir()) / ("collective." + std::to_string(getpid()))) {
+    std::filesystem::remove_all(path_);
+  }
+  ~Directory() { std::filesystem::remove_all(path_); }
+  operator std::string() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+GlooOptions options(const std::string& dir, int rank, int size) {
+  GlooOptions o;
+  o.rank = rank;
+  o.size = size;
+  o.directory = dir;
+  o.epoch = "e0";
+  o.timeout_ms = 20000;
+  return o;
+}
+
+// Each rank in a process of its own; `body` says whether the rank saw what it should. A rank that gives no verdict is
+// -1.
+std::vector<int> run_ranks(int size, const std::function<bool(int rank)>& body) {
+  std::vector<pid_t> pids;
+  for (int r = 0; r < size; r++) {
+    pid_t pid = fork();
+    if (pid == 0) {
+      bool ok = false;
+      try {
+        ok = body(r);
+      } catch (const std::exception& e) {
+        fprintf(stderr, "rank %d: %s\n", r, e.what());
+      }
+      _exit(ok ? 0 : 1);
+    }
+    pids.push_back(pid);
+  }
+  std::vector<int> codes;
+  for (pid_t pid : pids) {
+    int status = 0;
+    waitpid(pid, &status, 0);
+    codes.push_back(WIFEXITED(status) ? WEXITSTATUS(status) : -1);
+  }
+  return codes;
+}
+
+std::vector<float> values(int rank, size_t n) {  // magnitudes so apart that every other order gives other bits
+  std::mt19937 g(static_cast<uint32_t>(rank) + 77);
+  std::vector<float> v(n);
+  for (float& x : v) x = (static_cast<float>(g() % 2001) - 1000) * std::exp2(static_cast<float>(g() % 40) - 20);
+  return v;
+}
+
+TEST(Collective, SumIsInRankOrderBitForBitAndTheSameOnEveryRank) {
+  Directory dir;
+  auto codes = run_ranks(3, [&](int rank) {
+    auto c = make_gloo(options(dir, rank, 3));
+    for (size_t n : {size_t{1}, size_t{2}, size_t{7}, size_t{1000003}}) {  // fewer than ranks, odd, several rounds
+      std::vector<float> zero = values(0, n), one = values(1, n), two = values(2, n), want(n), other(n);
+      for (size_t i = 0; i < n; i++) {
+        want[i] = (zero[i] + one[i]) + two[i];
+        other[i] = (two[i] + one[i]) + zero[i];
+      }
+      if (n > 100 && memcmp(want.data(), other.data(), n * sizeof(float)) == 0) return false;  // the values must tell
+      std::vector<float> got = values(rank, n);
+      std::this_thread::sleep_for(std::chrono::milliseconds(rank == 0 ? 20 : 0));  // arrival order is not rank order
+      c->allreduce_sum(got);
+      if (memcmp(got.data(), want.data(), n * sizeof(float)) != 0) return false;
+    }
+    std::vector<double> d{1.0 + rank};
+    c->allreduce_sum(d);
+    c->allreduce_sum(std::span<float>());
+    return d[0] == 6.0;
+  });
+  EXPECT_EQ(codes, std::vector<int>(3, 0));
+}
+
+TEST(Collective, GatherAndBroadcastCarryBytesOfAnyLength) {
+  Directory dir;
+  auto codes = run_ranks(3, [&](int rank) {
+    auto c = make_gloo(options(dir, rank, 3));
+    std::string own(static_cast<size_t>(rank) * 1000, static_cast<char>('a' + rank));  // rank 0 sends nothing
+    std::vector<std::string> all = c->allgather(own);
+    bool ok = all.size() == 3 && all[0].empty() && all[1] == std::string(1000, 'b') && all[2] == std::string(2000, 'c');
+    std::string text = rank == 2 ? std::string("weights\0v7", 10) : "old";
+    c->broadcast(text, 2);
+    ok = ok && text == std::string("weights\0v7", 10);
+    text = "something";
+    if (rank == 1) text.clear();
+    c->broadcast(text, 1);
+    c->barrier();
+    return ok && text.empty() && c->allgather("").at(1).empty();
+  });
+  EXPECT_EQ(codes, std::vector<int>(3, 0));
+}
+
+TEST(Collective, RankThatNeverComesIsNamed) {
+  Directory dir;
+  GlooOptions o = options(dir, 0, 3);
+  o.timeout_ms = 50;
+  try {
+    make_gloo(o);
+    FAIL() << "a group of one out of three";
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("ranks 1, 2 of 3 did not come"), std::string::npos) << e.what();
+  }
+  EXPECT_THROW(make_gloo(o), Error) << "the epoch was used before";
+}
+
+bool fails_naming(Collective& c, const std::vector<std::string>& any_of) {
+  std::vector<float> v(1000, 1.0f);
+  try {
+    for (int i = 0; i < 100; i++) c.allreduce_sum(v);
+  } catch (const Error& e) {
+    bool named = false;
+    for (const std::string& part : any_of) named = named || std::string(e.what()).find(part) != std::string::npos;
+    if (!named) fprintf(stderr, "%s\n", e.what());
+    try {
+      c.barrier();
+    } catch (const Error&) {
+      return named;  // and the group stays broken
+    }
+  }
+  return false;
+}
+
+TEST(Collective, RankThatDiesEndsTheCallOfTheOthersAndIsNamed) {
+  Directory dir;
+  auto codes = run_ranks(3, [&](int rank) {
+    auto c = make_gloo(options(dir, rank, 3));
+    std::vector<float> v(1000, 1.0f);
+    c->allreduce_sum(v);
+    if (rank == 1) kill(getpid(), SIGKILL);
+    // The one that notices second may find the first to have ended too.
+    return fails_naming(*c, {"rank 1 is gone", "ranks 0, 1 are gone", "ranks 1, 2 are gone"});
+  });
+  EXPECT_EQ(codes, (std::vector<int>{0, -1, 0}));
+}
+
+TEST(Collective, RankThatHangsEndsTheCallAtTheDeadlineAndIsNamed) {
+  Directory dir;
+  auto codes = run_ranks(2, [&](int rank) {
+    GlooOptions o = options(dir, rank, 2);
+    o.timeout_ms = rank == 0 ? 1000 : 20000;
+    auto c = make_gloo(o);
+    c->barrier();
+    if (rank == 0) return fails_naming(*c, {"rank 1 did not come to call"});
+    try {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1800));
+      c->barrier();
+    } catch (const Error&) {
+      return true;
+    }
+    return false;
+  });
+  EXPECT_EQ(codes, std::vector<int>(2, 0));
+}
+
+TEST(Collective, OneRankNeedsNobody) {
+  auto c = make_self();
+  std::vector<float> v{1, 2};
+  c->allreduce_sum(v);
+  std::string s = "x";
+  c->broadcast(s, 0);
+  c->barrier();
+  EXPECT_EQ(v, (std::vector<float>{1, 2}));
+  EXPECT_EQ(c->allgather("abc"), std::vector<std::string>{"abc"});
+  EXPECT_EQ(c->size(), 1);
+  EXPECT_THROW(c->broadcast(s, 1), Error);
+  GlooOptions o;
+  o.rank = 2;
+  o.size = 2;
+  o.epoch = "e";
+  EXPECT_THROW(make_gloo(o), Error);
+}
+
+}  // namespace
+}  // namespace fulmen::collective
