@@ -10,8 +10,7 @@ std::unique_ptr<Engine> make_engine(const model::Weights& weights, kernels::DTyp
   const model::ModelConfig& c = weights.config();
   const CachePlan plan =
       plan_cache(model::Cache::slot_bytes(c, cache_dtype), model::Cache::page_bytes(c, cache_dtype), limits);
-  int32_t end_token = -1;
-  if (tokenizer) end_token = tokenizer->eos_id() >= 0 ? tokenizer->eos_id() : static_cast<int32_t>(c.eos_token_id);
+  const int32_t end_token = end_token_of(tokenizer, c);
   return std::make_unique<BatchEngine>(
       make_transformer_pass(weights, cache_dtype, plan, plan.slots + limits.prefill_rows, ctx), plan, limits, tokenizer,
       end_token, ctx);

@@ -1,1 +1,113 @@
-int main() {}
+// fulmen-rollout: the verbs `rollout` (a worker, as the launcher starts it) and `generate` (a prompt at the terminal).
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <iostream>
+#include <iterator>
+#include <thread>
+
+#include "rollout/generate.h"
+#include "rollout/worker.h"
+#include "shared/base/log.h"
+
+namespace {
+
+using namespace fulmen;
+
+struct WorkerArguments {
+  rollout::WorkerOptions options;
+  std::string config;
+  std::vector<std::string> overrides;
+};
+
+struct GenerateArguments {
+  std::string model, config, tokenizer, prompt;
+  std::vector<std::string> overrides, stop;
+  rollout::GenerateSettings settings;
+  int samples = 1;
+};
+
+void declare(CLI::App& app, WorkerArguments& a) {
+  app.add_option("--endpoint", a.options.endpoint, "where the conductor listens: ipc://... or tcp://HOST:PORT")
+      ->required();
+  app.add_option("--run-id", a.options.run_id, "run this worker belongs to")->required();
+  app.add_option("--name", a.options.name, "its name, e.g. rollout-0")->required();
+  app.add_option("CONFIG", a.config, "YAML file of the run")->required();
+  app.add_option("OVERRIDES", a.overrides, "key=value");
+}
+
+void declare(CLI::App& app, GenerateArguments& a) {
+  auto* from = app.add_option_group("model");
+  from->add_option("--model", a.model, "directory with config.json and safetensors");
+  from->add_option("--config", a.config, "YAML file of a run: its model, tokenizer, template and dtypes");
+  from->require_option(1);
+  app.add_option("--tokenizer", a.tokenizer, "byte, a tokenizer.json or its directory (default: the model's)");
+  app.add_option("--prompt", a.prompt, "text; without it standard input is read to its end");
+  auto& s = a.settings;
+  app.add_option("--max-new-tokens", s.max_new_tokens, "length limit of a completion")->capture_default_str();
+  app.add_option("--temperature", s.sampling.temperature, "0 takes the likeliest token")->capture_default_str();
+  app.add_option("--top-p", s.sampling.top_p, "smallest set of this mass")->capture_default_str();
+  app.add_option("--top-k", s.sampling.top_k, "only the k likeliest; 0 = all")->capture_default_str();
+  app.add_option("--min-p", s.sampling.min_p, "relative to the likeliest; 0 = all")->capture_default_str();
+  app.add_option("--seed", s.seed, "same seed, same text")->capture_default_str();
+  app.add_option("--samples", a.samples, "completions of the prompt")->capture_default_str();
+  app.add_option("--stop", a.stop, "text that ends a completion; may be given again");
+  app.add_option("OVERRIDES", a.overrides, "key=value of the configuration, e.g. rollout.threads=2");
+}
+
+int threads_of(const base::Config& c) {
+  FULMEN_CHECK(c.run.device != "cuda",
+               "run.device: got cuda, but rollout has no CUDA backend in this build; use auto or cpu");
+  return c.rollout.threads > 0 ? c.rollout.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+int run_worker(const WorkerArguments& a) {
+  base::open_log(a.options.name, "");  // the launcher keeps our stderr as the log file
+  const base::Config config = base::load_config(a.config, a.overrides);
+  kernels::ThreadPool pool(threads_of(config));
+  kernels::Context ctx = kernels::cpu_context(pool);
+  return rollout::RolloutWorker(a.options, config, ctx).run();
+}
+
+int run_generate(GenerateArguments a) {
+  if (!a.model.empty()) {
+    a.overrides.insert(a.overrides.begin(), "model.path=" + a.model);
+    if (a.tokenizer.empty() && std::filesystem::exists(a.model + "/tokenizer.json")) a.tokenizer = a.model;
+  }
+  if (!a.tokenizer.empty()) a.overrides.push_back("model.tokenizer=" + a.tokenizer);
+  const base::Config config = base::load_config(a.config, a.overrides);
+  rollout::GenerateOptions options{a.prompt, a.samples, a.settings};
+  options.settings.stop = a.stop.empty() ? config.rollout.stop : a.stop;
+  options.settings.repetition_window = config.rollout.repetition_window;
+  options.settings.repetition_prob = config.rollout.repetition_prob;
+  if (a.prompt.empty()) options.prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
+  kernels::ThreadPool pool(threads_of(config));
+  kernels::Context ctx = kernels::cpu_context(pool);
+  const rollout::LoadedModel model = rollout::load_model(config, ctx);
+  rollout::generate(options, config, model, ctx, std::cout, std::cerr);
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"Generates completions: as a worker of a run, or of one prompt at the terminal.", "fulmen-rollout"};
+  app.require_subcommand(1);
+  WorkerArguments worker;
+  GenerateArguments generate;
+  auto* rollout_verb = app.add_subcommand("rollout", "one rollout worker, as the launcher starts it");
+  auto* generate_verb = app.add_subcommand("generate", "complete a prompt with a model");
+  declare(*rollout_verb, worker);
+  declare(*generate_verb, generate);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : 2;
+  }
+  try {
+    return rollout_verb->parsed() ? run_worker(worker) : run_generate(generate);
+  } catch (const std::exception& e) {
+    std::cerr << "fulmen-rollout: " << e.what() << "\n";
+    return 1;
+  }
+}

@@ -42,6 +42,11 @@ bool StopRules::completes_stop_string(std::string& tail, int32_t token) const {
   return false;
 }
 
+int32_t end_token_of(const model::Tokenizer* tokenizer, const model::ModelConfig& config) {
+  if (tokenizer == nullptr) return -1;
+  return tokenizer->eos_id() >= 0 ? tokenizer->eos_id() : static_cast<int32_t>(config.eos_token_id);
+}
+
 std::string token_text(const model::Tokenizer& tokenizer, int32_t token) {
   if (token < 0 || token >= tokenizer.vocab_size()) return {};
   return tokenizer.decode({&token, 1});

@@ -34,6 +34,9 @@ class StopRules {
   size_t longest_ = 0;
 };
 
+// The token that ends a completion: the tokenizer's, else the model's; -1 without a tokenizer.
+int32_t end_token_of(const model::Tokenizer* tokenizer, const model::ModelConfig& config);
+
 // Bytes of one token; empty for ids above the tokenizer's (models pad their vocabulary, and may sample the padding).
 std::string token_text(const model::Tokenizer& tokenizer, int32_t token);
 

@@ -1,0 +1,120 @@
+#include "rollout/weight_receiver.h"
+
+#include <fmt/core.h>
+
+#include <utility>
+
+namespace fulmen::rollout {
+namespace {
+
+std::string bytes_of(const base::Digest& d) { return {reinterpret_cast<const char*>(d.data()), d.size()}; }
+
+std::string hex_of(const std::string& bytes) {
+  std::string text;
+  for (const char c : bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(c));
+  return text.empty() ? "nothing" : text;
+}
+
+std::string shape_of(const wire::TensorEntry& e) {
+  std::string text;
+  for (const int64_t d : e.shape()) text += (text.empty() ? "" : ", ") + std::to_string(d);
+  return "(" + text + ")";
+}
+
+wire::TensorEntry entry_of(const model::TensorSpec& spec) {
+  wire::TensorEntry e;
+  e.set_name(spec.name);
+  for (const int64_t d : spec.shape) e.add_shape(d);
+  e.set_dtype(0);
+  e.set_bytes(static_cast<uint64_t>(spec.numel()) * sizeof(float));
+  return e;
+}
+
+}  // namespace
+
+std::string weights_difference(const wire::WeightsManifest& manifest, const model::Weights& weights) {
+  wire::WeightsManifest own;
+  for (size_t i = 0; i < weights.num_tensors(); ++i) {
+    wire::TensorEntry& e = *own.add_tensors();
+    e = entry_of(weights.specs()[i]);
+    e.set_digest(bytes_of(weights.tensor_digest(i)));
+    const std::string& got = manifest.tensors(static_cast<int>(i)).digest();
+    if (got != e.digest()) {
+      return fmt::format("tensor {}: the values received have digest {}, the manifest says {}", e.name(),
+                         hex_of(e.digest()), hex_of(got));
+    }
+  }
+  own.set_constants(bytes_of(weights.constants_digest()));
+  if (manifest.constants() != own.constants()) {
+    return fmt::format("decay slopes: own digest is {}, the manifest says {} (another architecture or build)",
+                       hex_of(own.constants()), hex_of(manifest.constants()));
+  }
+  const std::string root = bytes_of(wire::root_digest(own));
+  if (manifest.root() != root) {
+    return fmt::format("root digest: own is {}, the manifest says {}", hex_of(root), hex_of(manifest.root()));
+  }
+  return {};
+}
+
+WeightReceiver::WeightReceiver(const model::ModelConfig& config, kernels::DType weights_dtype, kernels::Context& ctx)
+    : config_(config), dtype_(weights_dtype), ctx_(ctx) {}
+
+// Before any byte is fetched: is this a version of our model at all?
+std::string WeightReceiver::why_not(const wire::WeightsManifest& manifest) const {
+  const std::vector<model::TensorSpec>& specs = spare_->specs();
+  if (manifest.version() == 0) return "version: got 0, want at least 1";
+  if (manifest.tensors_size() != static_cast<int>(specs.size())) {
+    return fmt::format("tensors: got {}, the model of this worker's config has {}", manifest.tensors_size(),
+                       specs.size());
+  }
+  for (size_t i = 0; i < specs.size(); ++i) {
+    const wire::TensorEntry& got = manifest.tensors(static_cast<int>(i));
+    const wire::TensorEntry want = entry_of(specs[i]);
+    if (got.name() != want.name() || shape_of(got) != shape_of(want) || got.dtype() != want.dtype() ||
+        got.bytes() != want.bytes()) {
+      return fmt::format("tensor {}: got {} {} dtype {} of {} bytes, want {} {} dtype {} of {} bytes", i, got.name(),
+                         shape_of(got), got.dtype(), got.bytes(), want.name(), shape_of(want), want.dtype(),
+                         want.bytes());
+    }
+  }
+  return {};
+}
+
+wire::WeightsReady WeightReceiver::receive(const wire::WeightsManifest& manifest, wire::Client& client,
+                                           std::vector<wire::Message>& stash, int timeout_ms) {
+  wire::WeightsReady ready;
+  ready.set_version(manifest.version());
+  if (manifest.root().size() == sizeof(base::Digest) &&
+      ((manifest.version() == version_ && manifest.root() == root_) ||
+       (manifest.version() == staged_version_ && manifest.root() == staged_root_))) {
+    ready.set_ok(true);  // announced again, to one who has it
+    ready.set_root(manifest.root());
+    return ready;
+  }
+  if (!spare_) spare_ = std::make_unique<model::Weights>(config_, dtype_);
+  std::string why = why_not(manifest);
+  if (why.empty()) {
+    staged_version_ = 0;  // from here on the spare holds rubbish until all is checked
+    const auto sink = [&](size_t i) -> void* { return spare_->tensor(i).data(); };
+    if (wire::receive_weights(manifest, sink, client, stash, timeout_ms, why))
+      why = weights_difference(manifest, *spare_);
+  }
+  ready.set_ok(why.empty());
+  ready.set_detail(why);
+  if (!why.empty()) return ready;
+  spare_->pack(ctx_);
+  staged_version_ = manifest.version();
+  staged_root_ = manifest.root();
+  ready.set_root(staged_root_);
+  return ready;
+}
+
+const model::Weights& WeightReceiver::adopt() {
+  FULMEN_CHECK(staged_version_ != 0, "weights: nothing staged to adopt");
+  std::swap(current_, spare_);
+  version_ = std::exchange(staged_version_, 0);
+  root_ = staged_root_;
+  return *current_;
+}
+
+}  // namespace fulmen::rollout

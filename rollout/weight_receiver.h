@@ -1,0 +1,45 @@
+#pragma once
+// Weight versions on the worker's side: two buffers, one in service and one that the next version is received into. A
+// version becomes staged only when names, shapes and every digest recomputed here agree with the manifest, and current
+// only when the caller says so, at a step boundary.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "shared/model/weights.h"
+#include "shared/wire/weight_sync.h"
+
+namespace fulmen::rollout {
+
+class WeightReceiver {
+ public:
+  WeightReceiver(const model::ModelConfig& config, kernels::DType weights_dtype, kernels::Context& ctx);
+
+  // Brings the version of the manifest into the spare buffer, checks and packs it. The answer says ok with the root
+  // computed here, or why not; after a refusal nothing is staged and the current version is as it was. stash: see
+  // receive_weights.
+  wire::WeightsReady receive(const wire::WeightsManifest& manifest, wire::Client& client,
+                             std::vector<wire::Message>& stash, int timeout_ms);
+
+  uint64_t staged_version() const { return staged_version_; }  // 0: nothing staged
+  uint64_t version() const { return version_; }                // 0: nothing in service yet
+  const std::string& root() const { return root_; }            // 16 bytes, of the version in service
+  const model::Weights& adopt();                               // staged becomes current; the old one becomes the spare
+
+ private:
+  std::string why_not(const wire::WeightsManifest& manifest) const;
+
+  model::ModelConfig config_;
+  kernels::DType dtype_;
+  kernels::Context& ctx_;
+  std::unique_ptr<model::Weights> current_, spare_;
+  uint64_t version_ = 0, staged_version_ = 0;
+  std::string root_, staged_root_;
+};
+
+// The manifest entries, constants and root that these weights give. Where a receiver and a publisher must agree, this
+// is compared, entry by entry for the message and root for the verdict; returns "" or the first difference.
+std::string weights_difference(const wire::WeightsManifest& manifest, const model::Weights& weights);
+
+}  // namespace fulmen::rollout
