@@ -22,7 +22,7 @@ struct Setting {
   std::string where;  // FILE:LINE or "command line"
 };
 
-[[noreturn]] void reject(const Setting& s, const std::string& what) { throw Error(what + " [" + s.where + "]"); }
+[[noreturn]] void reject(const Setting& s, const std::string& what) { throw ConfigError(what + " [" + s.where + "]"); }
 
 [[noreturn]] void reject_value(const Setting& s, const Key& key) {
   const std::string got = s.is_list ? fmt::format("the list [{}]", fmt::join(s.items, ", ")) : "\"" + s.text + "\"";
@@ -128,10 +128,10 @@ std::vector<Setting> read_settings(const std::string& path) {
   try {
     root = YAML::Load(read_file(path));
   } catch (const YAML::Exception& e) {
-    throw Error("not YAML: " + e.msg + " [" + place(path, e.mark) + "]");
+    throw ConfigError("not YAML: " + e.msg + " [" + place(path, e.mark) + "]");
   }
   if (root.IsNull()) return settings;
-  if (!root.IsMap()) throw Error("want sections with keys under them [" + place(path, root.Mark()) + "]");
+  if (!root.IsMap()) throw ConfigError("want sections with keys under them [" + place(path, root.Mark()) + "]");
   flatten(root, "", path, settings);
   std::set<std::string> seen;
   for (const Setting& s : settings) {

@@ -4,8 +4,8 @@
 // list.
 //
 //   precedence: default < YAML file < `key.path=value` on the command line
-//   errors (thrown as Error, one line): unknown key with the nearest known one ("unknown key rollot.workers, did you
-//   mean rollout.workers? [configs/x.yaml:12]"), wrong type or out of range with key, got, want and file:line
+//   errors (thrown as ConfigError, one line): unknown key with the nearest known one ("unknown key rollot.workers, did
+//   you mean rollout.workers? [configs/x.yaml:12]"), wrong type or out of range with key, got, want and file:line
 //
 // Two batch numbers only: algorithm.prompts_per_step and samples_per_prompt (plus updates_per_step); the rest is
 // derived.
@@ -18,6 +18,10 @@
 #include "kernels/error.h"
 
 namespace fulmen::base {
+
+class ConfigError : public Error {  // the user's input is wrong and nothing was started: mains return 2 for it
+  using Error::Error;
+};
 
 struct RunConfig {
   std::string dir = "runs/default";  // everything a run writes lies under it
@@ -89,7 +93,7 @@ struct SftSection {
 struct RewardSection {
   std::vector<std::string> functions{"math"};  // math | format | python:FILE.py:FUNCTION, each optionally "=WEIGHT"
   int workers = 1;
-  int deadline_ms = 10000;  // per call
+  int deadline_ms = 10000;          // per call
   std::string unparsable = "drop";  // drop | zero: what a completion without a readable answer counts as in its group
 };
 
@@ -139,7 +143,7 @@ struct Config {
 // file are taken from the working directory. Also runs check_config.
 Config load_config(const std::string& path, const std::vector<std::string>& overrides);
 
-// What must hold for any use of a Config; throws Error "KEY: got, want, why [origin]".
+// What must hold for any use of a Config; throws ConfigError "KEY: got, want, why [origin]".
 void check_config(const Config& c);
 // What a training run needs besides: data, a model, the sampled distribution to be the trained one, groups of two or
 // more.

@@ -10,7 +10,7 @@ namespace {
 // Throws: KEY is got, want; and where the value came from.
 [[noreturn]] void refuse(const Config& c, const std::string& key, const std::string& what) {
   const auto origin = c.origin.find(key);
-  throw Error(fmt::format("{}: {} [{}]", key, what, origin == c.origin.end() ? "default" : origin->second));
+  throw ConfigError(fmt::format("{}: {} [{}]", key, what, origin == c.origin.end() ? "default" : origin->second));
 }
 
 void check_difficulty(const Config& c) {
