@@ -52,33 +52,27 @@ struct KeyTiles {
   int kv_head;
   T* gathered;  // 2 * 64 * D, only without a cache
 
-  void get(int64_t t0, const T** k, const T** v) const {
-    const int64_t tile = (int64_t)kTile * a.D;
-    if (a.cache) {
-      const int64_t page = a.cache->page_table[seg.slot * a.cache->max_pages + t0 / kTile];
-      *k = (const T*)a.cache->k + (page * a.KV + kv_head) * tile;
-      *v = (const T*)a.cache->v + (page * a.KV + kv_head) * tile;
-      return;
-    }
+  const T* page(const void* pages, int64_t t0) const {
+    const int64_t id = a.cache->page_table[seg.slot * a.cache->max_pages + t0 / kTile];
+    return (const T*)pages + (id * a.KV + kv_head) * kTile * a.D;
+  }
+  KeyTile<T> get(int64_t t0, bool last) const {
+    if (a.cache) return {t0, page(a.cache->k, t0), page(a.cache->v, t0), last ? nullptr : page(a.cache->k, t0 + kTile)};
     const int64_t n = seg.rows - t0 < kTile ? seg.rows - t0 : kTile;
     const ptrdiff_t x = (ptrdiff_t)kv_head * a.D;
+    T* rows = gathered + (ptrdiff_t)kTile * a.D;
     write_panels(a.k.row(seg.row0 + t0) + x, a.k.ld, 0, (int)n, a.D, gathered);
-    write_rows(a.v.row(seg.row0 + t0) + x, a.v.ld, 0, (int)n, a.D, gathered + tile);
-    *k = gathered;
-    *v = gathered + tile;
+    write_rows(a.v.row(seg.row0 + t0) + x, a.v.ld, 0, (int)n, a.D, rows);
+    return {t0, gathered, rows, nullptr};
   }
 };
 
 template <class T>
 void attend_split(const QueryBlock& b, const KeyTiles<T>& tiles, int split, SplitSums sums) {
   clear_sums(sums, b.n, b.D);
-  const int64_t last = b.pos0 + (b.n - 1) / b.group;
-  for (int64_t t = (int64_t)split * kTilesPerSplit; t < (int64_t)(split + 1) * kTilesPerSplit && t * kTile <= last;
-       ++t) {
-    const T *k, *v;
-    tiles.get(t * kTile, &k, &v);
-    attend_tile(b, t * kTile, k, v, sums);
-  }
+  const int64_t first = (int64_t)split * kTilesPerSplit, last = (b.pos0 + (b.n - 1) / b.group) / kTile;
+  for (int64_t t = first; t < first + kTilesPerSplit && t <= last; ++t)
+    attend_tile(b, tiles.get(t * kTile, t == last), sums);
 }
 
 QueryBlock scaled_queries(const AttentionForward& a, const Item& it, float* q) {

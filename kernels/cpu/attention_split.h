@@ -30,49 +30,78 @@ struct SplitSums {  // per query
 inline size_t split_sums_floats(int n, int D) { return (size_t)n * (D + 2); }
 inline SplitSums split_sums_at(float* p, int n, int D) { return {p + (size_t)n * D, p + (size_t)n * (D + 1), p}; }
 
-// Turns 64 scores into weights, masked ones into 0; updates m and l; returns the factor for what was summed before.
-FULMEN_INLINE float softmax_tile(float* s, int valid, float& m, float& l) {
-  for (int j = valid; j < kTile; ++j) s[j] = -__builtin_inff();
-  const Vec s0 = load(s), s1 = load(s + 16), s2 = load(s + 32), s3 = load(s + 48);
-  const float top = hmax(vmax(vmax(s0, s1), vmax(s2, s3)));
-  const float next = m > top ? m : top;
-  const float factor = exp1(m - next);
-  const Vec shift = set1(next);
-  const Vec e0 = vexp(sub(s0, shift)), e1 = vexp(sub(s1, shift)), e2 = vexp(sub(s2, shift)), e3 = vexp(sub(s3, shift));
-  store(s, e0), store(s + 16, e1), store(s + 32, e2), store(s + 48, e3);
-  l = __builtin_fmaf(l, factor, hsum(add(add(e0, e1), add(e2, e3))));
-  m = next;
-  return factor;
+// Turns R rows of 64 scores into weights, masked ones into 0; updates m and l. Factors for what was summed before go to
+// `factor`: one exp serves all rows, its lanes are independent.
+template <int R>
+FULMEN_INLINE void softmax_rows(float* s, const int* valid, float* m, float* l, float* factor) {
+  alignas(64) float top[kLanes] = {}, before[kLanes] = {};
+  for (int r = 0; r < R; ++r) {
+    float* x = s + r * kTile;
+    for (int j = valid[r]; j < kTile; ++j) x[j] = -__builtin_inff();
+    const float t = hmax(vmax(vmax(load(x), load(x + 16)), vmax(load(x + 32), load(x + 48))));
+    top[r] = m[r] > t ? m[r] : t;
+    before[r] = m[r];
+  }
+  store(factor, vexp(sub(load(before), load(top))));
+  for (int r = 0; r < R; ++r) {
+    float* x = s + r * kTile;
+    const Vec shift = set1(top[r]);
+    const Vec e0 = vexp(sub(load(x), shift)), e1 = vexp(sub(load(x + 16), shift));
+    const Vec e2 = vexp(sub(load(x + 32), shift)), e3 = vexp(sub(load(x + 48), shift));
+    store(x, e0), store(x + 16, e1), store(x + 32, e2), store(x + 48, e3);
+    l[r] = __builtin_fmaf(l[r], factor[r], hsum(add(add(e0, e1), add(e2, e3))));
+    m[r] = top[r];
+  }
 }
 
-// R queries from u on against the tile that starts at key t0. Each sees at least one key of it. s: scratch (R, 64).
+template <class T>
+struct KeyTile {
+  int64_t t0;       // first key
+  const T* k;       // (4, D, 16)
+  const T* v;       // (64, D)
+  const T* next_k;  // of the tile that follows, null when none does
+};
+
+// `bytes` at p spread over the steps of a product of `chain` steps and `vecs` vectors in strips of `strip`.
+FULMEN_INLINE Ahead spread(const void* p, size_t bytes, int chain, int vecs, int strip) {
+  const size_t steps = (size_t)chain * ((vecs + strip - 1) / strip);
+  return {(const char*)p, p && steps ? (int)((bytes / 64 + steps - 1) / steps) : 0};
+}
+
+// R queries from u on against a tile of keys, at least one of which each of them sees. s: scratch (R, 64). The first
+// queries of a block ask for what comes next: V during K's pass, the next K during V's.
 template <int R, class T>
-__attribute__((noinline)) void attend_rows(const QueryBlock& b, int u, int64_t t0, const T* k, const T* v,
-                                           SplitSums sums, float* s) {
+__attribute__((noinline)) void attend_rows(const QueryBlock& b, int u, const KeyTile<T>& t, bool ask, SplitSums sums,
+                                           float* s) {
   const int D = b.D;
+  const size_t tile_bytes = (size_t)kTile * D * sizeof(T);
   int valid[R];
   for (int r = 0; r < R; ++r) {
-    const int64_t keys = b.pos0 + (u + r) / b.group + 1 - t0;
+    const int64_t keys = b.pos0 + (u + r) / b.group + 1 - t.t0;
     valid[r] = keys < kTile ? (int)keys : kTile;
   }
   constexpr int kStrip = tile_strip(R) < kTile / kLanes ? tile_strip(R) : kTile / kLanes;
+  const int panels = (valid[R - 1] + kLanes - 1) / kLanes;
+  Ahead ahead = spread(ask ? t.v : nullptr, tile_bytes, D, panels, kStrip);
   multiply_rows<R, false, kStrip>(RowOperand{b.q + (ptrdiff_t)u * D, D, 1},
-                                  VecOperand<T>{k, kLanes, (ptrdiff_t)D * kLanes}, D, TileOut{s, kTile, kLanes},
-                                  (valid[R - 1] + kLanes - 1) / kLanes);
+                                  VecOperand<T>{t.k, kLanes, (ptrdiff_t)D * kLanes}, D, TileOut{s, kTile, kLanes},
+                                  panels, &ahead);
   float* acc = sums.acc + (ptrdiff_t)u * D;
+  alignas(64) float factor[kLanes];
+  softmax_rows<R>(s, valid, sums.m + u, sums.l + u, factor);
   for (int r = 0; r < R; ++r) {
-    const float factor = softmax_tile(s + r * kTile, valid[r], sums.m[u + r], sums.l[u + r]);
-    if (factor == 1.0f) continue;
-    const Vec f = set1(factor);
+    if (factor[r] == 1.0f) continue;
+    const Vec f = set1(factor[r]);
     for (int x = 0; x < D; x += kLanes) store(acc + r * D + x, mul(load(acc + r * D + x), f));
   }
   const int shared = valid[0];  // later queries see at least as many keys
-  multiply_rows<R, true>(RowOperand{s, kTile, 1}, VecOperand<T>{v, D, kLanes}, shared, TileOut{acc, D, kLanes},
-                         D / kLanes);
+  ahead = spread(ask ? t.next_k : nullptr, tile_bytes, shared, D / kLanes, tile_strip(R));
+  multiply_rows<R, true>(RowOperand{s, kTile, 1}, VecOperand<T>{t.v, D, kLanes}, shared, TileOut{acc, D, kLanes},
+                         D / kLanes, &ahead);
   for (int r = 1; r < R; ++r)
     if (valid[r] > shared)
       multiply_rows<1, true>(RowOperand{s + r * kTile + shared, 0, 1},
-                             VecOperand<T>{v + (ptrdiff_t)shared * D, D, kLanes}, valid[r] - shared,
+                             VecOperand<T>{t.v + (ptrdiff_t)shared * D, D, kLanes}, valid[r] - shared,
                              TileOut{acc + r * D, 0, kLanes}, D / kLanes);
 }
 
@@ -83,11 +112,11 @@ inline int first_query_at(const QueryBlock& b, int64_t t) {
 }
 
 template <class T>
-void attend_tile(const QueryBlock& b, int64_t t0, const T* k, const T* v, SplitSums sums) {
+void attend_tile(const QueryBlock& b, const KeyTile<T>& t, SplitSums sums) {
   alignas(64) float scores[kMaxTileRows * kTile];
-  const int first = first_query_at(b, t0);
+  const int first = first_query_at(b, t.t0);
   for_row_tiles(b.n - first,
-                [&](auto tile, int r) { attend_rows<decltype(tile)::value>(b, first + r, t0, k, v, sums, scores); });
+                [&](auto tile, int r) { attend_rows<decltype(tile)::value>(b, first + r, t, r == 0, sums, scores); });
 }
 
 inline void clear_sums(SplitSums s, int n, int D) {

@@ -87,9 +87,20 @@ FULMEN_INLINE void fma_step(Accumulators<R, N>& acc, const float* a, ptrdiff_t a
   }
 }
 
+// Memory that is needed next, asked for `lines` cache lines at each step of a chain: arithmetic on what is in the cache
+// hides the way of the rest from DRAM. Reading past an end is harmless, a prefetch cannot fault.
+struct Ahead {
+  const char* p;
+  int lines;
+};
+
 template <int R, int N, class T>
-FULMEN_INLINE void fma_chain(Accumulators<R, N>& acc, RowOperand a, VecOperand<T> b, int K) {
-  for (int k = 0; k < K; ++k) fma_step(acc, a.p + k * a.step, a.row, b.p + k * b.step, b.vec);
+FULMEN_INLINE void fma_chain(Accumulators<R, N>& acc, RowOperand a, VecOperand<T> b, int K, Ahead* ahead = nullptr) {
+  for (int k = 0; k < K; ++k) {
+    if (ahead)
+      for (int i = 0; i < ahead->lines; ++i, ahead->p += 64) _mm_prefetch(ahead->p, _MM_HINT_T1);
+    fma_step(acc, a.p + k * a.step, a.row, b.p + k * b.step, b.vec);
+  }
 }
 
 template <int R, int N>
@@ -102,7 +113,7 @@ FULMEN_INLINE void store_tile(const Accumulators<R, N>& acc, TileOut c) {
 
 // C (R rows, `vecs` vectors) = A B, or C + A B with `add`. Inlines; callers put it in a noinline function per R.
 template <int R, bool Add, int Strip = tile_strip(R), class T>
-FULMEN_INLINE void multiply_rows(RowOperand a, VecOperand<T> b, int K, TileOut c, int vecs) {
+FULMEN_INLINE void multiply_rows(RowOperand a, VecOperand<T> b, int K, TileOut c, int vecs, Ahead* ahead = nullptr) {
   for_strips<tile_strip(R)>(
       vecs, [&](auto strip, int v) __attribute__((always_inline)) {
         constexpr int N = decltype(strip)::value;
@@ -115,7 +126,7 @@ FULMEN_INLINE void multiply_rows(RowOperand a, VecOperand<T> b, int K, TileOut c
 #pragma GCC unroll 32
             for (int n = 0; n < N; ++n) acc.v[r][n] = load(out.p + r * out.row + n * out.vec);
         }
-        fma_chain(acc, a, VecOperand<T>{b.p + v * b.vec, b.step, b.vec}, K);
+        fma_chain(acc, a, VecOperand<T>{b.p + v * b.vec, b.step, b.vec}, K, ahead);
         store_tile(acc, out);
       });
 }
