@@ -55,17 +55,17 @@ void find_boxes(std::string_view text, std::vector<FoundAnswer>& found) {
 }
 
 void find_hashes(std::string_view text, std::vector<FoundAnswer>& found) {
-  for (size_t at = text.find("####"); at != std::string_view::npos; at = text.find("####", at)) {
-    size_t after = text.find_first_not_of('#', at);
-    if (after == std::string_view::npos) return;
+  size_t line_end = 0;  // looked up once a line, so that many marks on one line stay cheap
+  for (size_t at = text.find("####"); at != std::string_view::npos;) {
+    size_t after = std::min(text.find_first_not_of('#', at), text.size());
+    if (after >= line_end) line_end = std::min(text.find_first_of("\r\n", after), text.size());
+    size_t next = text.find("####", after);
     if (after - at == 4) {
-      size_t end = std::min(text.find_first_of("\r\n", after), text.size());
-      size_t next = text.substr(after, end - after).find("####");  // several on one line
-      if (next != std::string_view::npos) end = after + next;
+      size_t end = std::min(next, line_end);
       std::string_view answer = trimmed(text.substr(after, end - after));
       if (std::any_of(answer.begin(), answer.end(), is_digit)) found.push_back({at, end, answer});
     }
-    at = after;
+    at = next;
   }
 }
 

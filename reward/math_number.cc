@@ -182,7 +182,7 @@ class Parser {
     skip(" ");
     if (peek() == '/' && (is_digit(peek(1)) || peek(1) == ' ' || peek(1) == '{')) {
       at_++;
-      skip(" {");
+      skip(depth == 0 ? " {" : " ");
       mpq_class below;
       bool ignored = false;
       if (!decimal(below, ignored) || !power(below)) return false;
@@ -282,7 +282,7 @@ class Parser {
   // v is whole and a proper fraction follows: 2\frac{1}{2}, 2 1/2.
   bool mixed(mpq_class& v, int depth) {
     size_t before = at_;
-    skip(" {}");
+    skip(depth == 0 ? " {}" : " ");  // inside a fraction a brace ends the number
     mpq_class part;
     bool whole = false, found = false;
     if (peek() == kFraction) {
