@@ -39,8 +39,9 @@ void declare(CLI::App& app, WorkerArguments& a) {
 void declare(CLI::App& app, GenerateArguments& a) {
   auto* from = app.add_option_group("model");
   from->add_option("--model", a.model, "directory with config.json and safetensors");
-  from->add_option("--config", a.config, "YAML file of a run: its model, tokenizer, template and dtypes");
-  from->require_option(1);
+  from->add_option("--config", a.config,
+                   "YAML file of a run: its tokenizer, template and dtypes, and its model unless --model is given");
+  from->require_option(1, 2);
   app.add_option("--tokenizer", a.tokenizer, "byte, a tokenizer.json or its directory (default: the model's)");
   app.add_option("--prompt", a.prompt, "text; without it standard input is read to its end");
   auto& s = a.settings;
@@ -106,6 +107,9 @@ int main(int argc, char** argv) {
   }
   try {
     return rollout_verb->parsed() ? run_worker(worker) : run_generate(generate);
+  } catch (const base::ConfigError& e) {
+    std::cerr << "fulmen-rollout: " << e.what() << "\n";
+    return 2;
   } catch (const std::exception& e) {
     std::cerr << "fulmen-rollout: " << e.what() << "\n";
     return 1;
