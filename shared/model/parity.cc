@@ -42,7 +42,9 @@ class Schedule {
     poison_cache();
     sequences_.resize(static_cast<size_t>(count_));
     for (int p = 0; p < plan.prompts; ++p) {
-      std::vector<int32_t> prompt(static_cast<size_t>(length_up_to(plan.max_prompt)));
+      const bool given = !plan.prompt_lengths.empty();
+      const int64_t rows = given ? plan.prompt_lengths.at(static_cast<size_t>(p)) : length_up_to(plan.max_prompt);
+      std::vector<int32_t> prompt(static_cast<size_t>(rows));
       for (int32_t& t : prompt) t = static_cast<int32_t>(random_.next_int(0, c_.vocab_size - 1));
       for (int i = 0; i < plan.samples; ++i) {
         Sequence& s = sequences_[static_cast<size_t>(p * plan.samples + i)];

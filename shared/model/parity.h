@@ -15,6 +15,7 @@ struct ParityPlan {
   int max_prompt = 150, max_completion = 90;  // lengths are drawn from half of it to all of it
   float temperature = 0.75f;
   uint64_t seed = 1;
+  std::vector<int> prompt_lengths = {};  // one per prompt, instead of drawn ones; none above max_prompt
 };
 
 struct ParityEpisode {

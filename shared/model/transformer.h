@@ -102,7 +102,8 @@ class Transformer {
 
   // Adds the gradients of the forward recorded on `tape` given d loss / d hidden (T, C), which is clobbered. `batch` is
   // that of the forward, weights unchanged. Rows enter each gradient in batch order, so splitting the same whole
-  // sequences into consecutive batches changes no bit of `grads`.
+  // sequences into consecutive batches changes no bit of `grads` (with tied embeddings the low bits of that one tensor
+  // do change: head and embedding add to it in turn).
   void backward(const Batch& batch, Tape& tape, kernels::TensorRef dhidden, Gradients& grads);
 
   // logits of chosen rows of hidden: (n, V), for the sampler.

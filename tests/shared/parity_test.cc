@@ -15,6 +15,8 @@ struct Dtypes {
   DType weights, cache;
 };
 
+void PrintTo(const Dtypes& d, std::ostream* out) { *out << d.name; }
+
 class Parity : public testing::TestWithParam<Dtypes> {};
 INSTANTIATE_TEST_SUITE_P(Roles, Parity,
                          testing::Values(Dtypes{"fp32", DType::kF32, DType::kF32},
@@ -49,6 +51,33 @@ TEST_P(Parity, ThreadsAndInstructionSetsDoNotMatter) {
   expect_equal(compare(episodes, parity_rollout(two.weights, GetParam().cache, plan, two.ctx)));
   expect_equal(
       compare(episodes, parity_learner(narrow.weights, GetParam().cache, plan, episodes, 2, nullptr, narrow.ctx)));
+}
+
+// A full block of lightning attention is closed by the first token after it: forks just before, at and after the seam.
+TEST(ParityFork, AtTheEdgesOfBlocksAndPages) {
+  SmallModel m;
+  const ParityPlan plan{6, 3, 128, 70, 1.0f, 5, {1, 63, 64, 65, 127, 128}};
+  const auto episodes = parity_rollout(m.weights, DType::kF32, plan, m.ctx);
+  expect_equal(compare(episodes, parity_learner(m.weights, DType::kF32, plan, episodes, 1, nullptr, m.ctx)));
+}
+
+// Softmax attention merges splits of 1024 keys; a fork then happens in the third one.
+TEST(ParityLong, SequencesOfSeveralAttentionSplits) {
+  SmallModel m;
+  const ParityPlan plan{1, 2, 2300, 20, 1.0f, 4};
+  const auto episodes = parity_rollout(m.weights, DType::kF32, plan, m.ctx);
+  ASSERT_GT(episodes[0].prompt, 1024u);
+  expect_equal(compare(episodes, parity_learner(m.weights, DType::kF32, plan, episodes, 1, nullptr, m.ctx)));
+}
+
+TEST(ParityArchitecture, SharedExpertAndResidualBeforeNorm) {
+  ModelConfig c = parity_model();
+  c.shared_intermediate_size = 24;
+  c.postnorm = false;
+  SmallModel m(c, DType::kBf16);
+  const ParityPlan plan;
+  const auto episodes = parity_rollout(m.weights, DType::kBf16, plan, m.ctx);
+  expect_equal(compare(episodes, parity_learner(m.weights, DType::kBf16, plan, episodes, 2, nullptr, m.ctx)));
 }
 
 TEST(ParityControl, WeightThatMovedByOneBitIsSeen) {

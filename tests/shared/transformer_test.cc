@@ -52,7 +52,7 @@ constexpr double kForwardTolerance = 6e-5;
 TEST_P(EveryArchitecture, HiddenAgreesWithTheDoubleReference) {
   SmallModel m(config_);
   reference::TransformerRef ref = reference_of(m.weights);
-  const Sequences all = random_sequences(config_, {151, 2, 65, 66, 130}, 8);
+  const Sequences all = random_sequences(config_, {151, 2, 65, 66, 130});
   const Packed p = pack(all);
   const std::vector<float> hidden = forward_hidden(m, p);
   double worst = 0;
@@ -61,7 +61,8 @@ TEST_P(EveryArchitecture, HiddenAgreesWithTheDoubleReference) {
     for (const reference::Vector& row : ref.hidden({s.begin(), s.end() - 1}))
       for (double want : row) worst = std::max(worst, std::fabs(hidden[at++] - want));
   ASSERT_EQ(at, hidden.size());
-  ASSERT_GT(ref.smallest_margin, 1e-4) << "a routing decision too close to call in fp32: take another seed";
+  ASSERT_GT(ref.smallest_margin, kForwardTolerance)
+      << "a routing decision too close to call in fp32: take another seed";
   EXPECT_LT(worst, kForwardTolerance);
   RecordProperty("worst", std::to_string(worst * 1e6) + "e-6");
 }
@@ -112,7 +113,8 @@ TEST_P(EveryArchitecture, LossAndGradientsAgreeWithFiniteDifferencesOfTheReferen
     ref.w = saved;
     // The slope along a normal direction has the size of the norm; fp32 leaves 1e-4 of it, the differences 1e-6.
     EXPECT_NEAR(along, slope, 2e-4 * std::sqrt(square) + 2e-6) << name << " |g| = " << std::sqrt(square);
-    EXPECT_GT(square, 0) << name;
+    const bool no_choice = config_.num_experts == 1 && name.ends_with("block_sparse_moe.gate.weight");
+    EXPECT_EQ(square == 0, no_choice) << name;
   }
 }
 
