@@ -62,8 +62,10 @@ std::vector<base::Digest> write_shard(const std::string& path, const Shard& shar
   for (size_t i : shard.specs)
     stored.push_back({tensors.specs[i].name, tensors.dtypes[i], tensors.specs[i].shape, 0, 0});
   SafetensorsWriter writer(path, stored);
-  std::vector<float> values(kPiece);
-  std::vector<uint8_t> bytes(kPiece * 4);
+  size_t piece = 0;
+  for (size_t i : shard.specs) piece = std::max(piece, std::min(kPiece, static_cast<size_t>(tensors.specs[i].numel())));
+  std::vector<float> values(piece);
+  std::vector<uint8_t> bytes(piece * 4);
   std::vector<base::Digest> digests;
   for (size_t i : shard.specs) {
     const auto total = static_cast<size_t>(tensors.specs[i].numel());
