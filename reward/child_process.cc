@@ -135,7 +135,8 @@ std::string ChildProcess::kill() {
   if (pid_ <= 0) return "not running";
   close(socket_);
   int status = 0;
-  // One that is already dead keeps its own status; whatever else is in its session goes too.
+  // One that is ending keeps its own status: that is fixed before its socket closes. Whatever else is in its group goes
+  // too.
   bool dead = waitpid(pid_, &status, WNOHANG) == pid_;
   ::kill(-pid_, SIGKILL);
   if (!dead) {

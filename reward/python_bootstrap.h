@@ -5,7 +5,7 @@
 namespace fulmen::reward {
 
 inline constexpr char kPythonBootstrap[] = R"py(
-import asyncio, importlib.util, inspect, json, math, os, sys
+import importlib.util, inspect, json, math, os, sys
 
 reader = os.fdopen(os.dup(0), "rb")
 writer = os.fdopen(os.dup(1), "wb")
@@ -90,7 +90,11 @@ def call(function, names, rest, batched, record):
             if all(k != n for n, _ in names):
                 keyword[k] = values[k]
     result = function(*positional, **keyword)
-    return asyncio.run(result) if inspect.iscoroutine(result) else result
+    if inspect.iscoroutine(result):
+        import asyncio  # slow to load, so only for those who need it
+
+        return asyncio.run(result)
+    return result
 
 
 def number(value, what):

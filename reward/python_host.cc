@@ -22,12 +22,6 @@ constexpr int kFirstPauseMs = 100;
 
 std::string dump(const json& j) { return j.dump(-1, ' ', false, json::error_handler_t::replace); }
 
-// A crash is noticed by the closed socket a moment before the process can be waited for.
-std::string cause_of_death(ChildProcess& child) {
-  std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  return child.kill();
-}
-
 class PythonHost : public Function {
  public:
   PythonHost(std::string file, std::string function, const PythonOptions& options)
@@ -55,7 +49,7 @@ class PythonHost : public Function {
         v.detail = fmt::format("no answer within {} ms; the process was killed", options_.deadline_ms);
         return failed(std::move(v));
       case ChildProcess::Result::kGone:
-        v.detail = fmt::format("the Python process {} while scoring this record", cause_of_death(child_));
+        v.detail = fmt::format("the Python process {} while scoring this record", child_.kill());
         return failed(std::move(v));
       case ChildProcess::Result::kLine:
         return read(line);
@@ -80,7 +74,7 @@ class PythonHost : public Function {
       child_.kill();
       return where + fmt::format("did not load within {} ms", options_.start_ms);
     }
-    if (result == ChildProcess::Result::kGone) return where + "while loading, Python " + cause_of_death(child_);
+    if (result == ChildProcess::Result::kGone) return where + "while loading, Python " + child_.kill();
     json reply = json::parse(line, nullptr, false);
     if (reply.is_object() && reply.value("ready", false)) return "";
     child_.kill();
