@@ -52,7 +52,7 @@ void declare(CLI::App& app, GenerateArguments& a) {
   app.add_option("--min-p", s.sampling.min_p, "relative to the likeliest; 0 = all")->capture_default_str();
   app.add_option("--seed", s.seed, "same seed, same text")->capture_default_str();
   app.add_option("--samples", a.samples, "completions of the prompt")->capture_default_str();
-  app.add_option("--stop", a.stop, "text that ends a completion; may be given again");
+  app.add_option("--stop", a.stop, "text that ends a completion; may be given again")->allow_extra_args(false);
   app.add_option("OVERRIDES", a.overrides, "key=value of the configuration, e.g. rollout.threads=2");
 }
 
