@@ -91,6 +91,8 @@ Finding free_space(const std::string& name, const std::string& path, double want
   const bool writable = ::access(existing.c_str(), W_OK) == 0;
   const std::string text = fmt::format("{:.1f} GiB free in {}", free, existing.string());
   if (!writable) return {Health::kProblem, name, text + ", but it is not writable"};
+  if (free < want_gib / 16)
+    return {Health::kProblem, name, fmt::format("{}: {} needs {:.1f} GiB", text, use, want_gib)};
   if (free < want_gib) return {Health::kNote, name, fmt::format("{}: {} wants {:.1f} GiB", text, use, want_gib)};
   return {Health::kGood, name, text};
 }

@@ -111,7 +111,6 @@ const std::vector<Verb>& all_verbs() {
       {"bench", kCheck, "speed against other libraries and the limits of this machine", "fulmen-bench", false},
       {"test", kCheck, "build and run the tests (from a checkout)", "", false, tests_are_elsewhere},
       {"rollout", kRole, "a rollout worker, as the launcher starts it", "fulmen-rollout"},
-      {"learner", kRole, "a learner rank, as the launcher starts it", "fulmen-learner"},
       {"reward", kRole, "a reward service, as the launcher starts it", "fulmen-reward"},
   };
   return verbs;
