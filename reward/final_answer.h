@@ -15,9 +15,8 @@ struct FoundAnswer {
   std::string_view answer;    // the rest of the line after ####, or what the box holds
 };
 
-// In order of appearance. A #### counts when it is exactly four, not more, and its line has an answer: a digit or a
-// letter with something that is not a heading's prose behind it is left to the caller; a line without any digit is a
-// heading and does not count. Of nested boxes the outermost counts; a box that is not closed does not.
+// In order of appearance. A #### counts when it is exactly four and a digit stands behind it on its line; else it is a
+// heading. Of nested boxes the outermost counts; a box that is not closed does not count.
 std::vector<FoundAnswer> find_answers(std::string_view text);
 
 // The answers that together are the last word: the last one, and those before it with nothing but punctuation, "or",
