@@ -7,8 +7,8 @@
 //   gemm_block    rows [m0, m1) x panels [q0, q1) by one thread: packs A k-major into L2, walks panels of B
 //   run_gemms     (linear.cc) cuts a list of products into blocks for the threads
 //
-// B comes as weight panels (PackedWeight, f32 or bf16) or as a plain matrix with B(k, n) at b[k * ldb + n], of which a
-// block of 32 columns is packed on the fly.
+// B comes as weight panels (PackedWeight, f32 or bf16) or as a plain matrix with B(k, n) at b[k * ldb + n]. Panels in
+// f32 are used in place; everything else is packed, some hundred columns at a time, into the scratch of the thread.
 
 #include "kernels/cpu/simd.h"
 #include "kernels/linear.h"
@@ -16,11 +16,18 @@
 namespace fulmen::kernels::FULMEN_ISA {
 namespace {
 
-constexpr int64_t kBlockK = 256;                     // of a block of B that all row tiles share (32 KiB)
-constexpr int64_t kOuterK = 1024;                    // of packed A
-constexpr int64_t kBlockTiles = 9 * 14 / kTileRows;  // row tiles of packed A: about 512 KiB of L2 at kOuterK
-constexpr int64_t kDirectRows = 3;                   // up to here A is read in place: few rows cannot alias in L1
-constexpr int64_t kAheadBytes = 3072;                // prefetch distance in a panel that one row tile streams through
+// A and B blocks share the 1 MiB L2 of a core: 9 x 14 rows by 1024 of A while panels stream past, or half as deep
+// beside 8 packed panels.
+constexpr int64_t kBlockTiles = 9 * 14 / kTileRows;
+constexpr int64_t kInPlaceK = 1024;
+constexpr int64_t kPackedK = 512;
+constexpr int64_t kGroupPanels = 8;
+// Packing takes this many k of every tile or panel in turn: long runs of a row at once, since rows of a matrix lie on
+// different pages, but few rows at once, since rows and tiles at multiples of 4 KiB share the 8 ways of an L1 set.
+constexpr int64_t kPackChunk = 8;
+constexpr int64_t kDirectRows = 3;     // up to here A is read in place: few rows cannot alias in L1
+constexpr int64_t kAheadBytes = 3072;  // prefetch distance in panels that are streamed through once
+constexpr int64_t kAheadRows = 16;     // the same in a matrix
 
 FULMEN_INLINE int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 FULMEN_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -28,19 +35,20 @@ FULMEN_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 struct TileArgs {
   const float* a;  // A(r, k): packed a[k * MR + r], else a[r * a_row + k]
   int64_t a_row;
-  const void* b;  // Vec v of row k: b[(v / 2) * b_panel + k * 32 + (v % 2) * 16]
-  int64_t b_panel;
+  const void* b;  // Vec v of row k: b[(v / 2) * b_panel + k * b_step + (v % 2) * 16]
+  int64_t b_panel, b_step;
   int64_t k;
   float* c;
   int64_t ldc;
-  bool load;       // continue the chains in c, else start at 0
-  const char* pf;  // prefetched while computing: pf + k * pf_step
+  bool load;            // continue the chains in c, else start at 0
+  const float* c_next;  // c of the tile that comes next
+  const char* pf;       // kNextBlock: prefetches pf + k * pf_step while computing; kOwnStream: pf_step bytes ahead of b
   int64_t pf_step;
 };
 using TileFn = void (*)(const TileArgs&);
 
 enum class APlace { kPacked, kDirect };
-enum class Prefetch { kNextBlock, kOwnStream };  // one line per k into L2, or 2 lines of each panel per k into L1
+enum class Prefetch { kNextBlock, kOwnStream };  // one line per k into L2, or `ahead` in every panel into L1
 
 template <int MR, int NV, class T, APlace place, Prefetch prefetch>
 __attribute__((noinline)) void tile(const TileArgs& g) {
@@ -49,15 +57,18 @@ __attribute__((noinline)) void tile(const TileArgs& g) {
   for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
     for (int v = 0; v < NV; ++v) acc[r][v] = g.load ? load(g.c + r * g.ldc + v * kLanes) : zero();
+#pragma GCC unroll 14
+  for (int r = 0; r < MR; ++r)
+    for (int v = 0; v < NV; ++v) _mm_prefetch((const char*)(g.c_next + r * g.ldc + v * kLanes), _MM_HINT_T0);
   const float* a = g.a;
   const T* b = (const T*)g.b;
-  const int64_t a_row = g.a_row, b_panel = g.b_panel, pf_step = g.pf_step;
+  const int64_t a_row = g.a_row, b_panel = g.b_panel, b_step = g.b_step, pf_step = g.pf_step;
   const char* pf = g.pf;
   for (int64_t k = g.k; k > 0; --k) {
     if constexpr (prefetch == Prefetch::kOwnStream) {
 #pragma GCC unroll 4
       for (int p = 0; p < NV; p += 2) {
-        const char* at = (const char*)(b + p / 2 * b_panel) + kAheadBytes;
+        const char* at = (const char*)(b + p / 2 * b_panel) + pf_step;
         _mm_prefetch(at, _MM_HINT_T0);
         if (sizeof(T) == 4) _mm_prefetch(at + 64, _MM_HINT_T0);
       }
@@ -75,7 +86,7 @@ __attribute__((noinline)) void tile(const TileArgs& g) {
       for (int v = 0; v < NV; ++v) acc[r][v] = fma(av, bv[v], acc[r][v]);
     }
     a += place == APlace::kPacked ? MR : 1;
-    b += kPanel;
+    b += b_step;
   }
 #pragma GCC unroll 14
   for (int r = 0; r < MR; ++r)
@@ -132,68 +143,91 @@ struct Gemm {
   bool load;  // += instead of =
 };
 
-constexpr size_t kPackedABytes = (kBlockTiles * kTileRows * kOuterK + kLanes) * sizeof(float);
-constexpr size_t kGemmScratch = (kPackedABytes + 63) / 64 * 64 + kBlockK * kPanel * sizeof(float);
+constexpr int64_t kPackedAFloats = kBlockTiles * kTileRows * kInPlaceK + kLanes;  // the last store of packing overhangs
+constexpr int64_t kPackedBFloats = kGroupPanels * kPackedK * kPanel;
+constexpr size_t kGemmScratch = (kPackedBFloats + kPackedAFloats) * sizeof(float);
 
-// Rows [m0, m0 + M) of a product in balanced tiles of at most kTileRows.
+FULMEN_INLINE bool in_place(const Gemm& g) { return !g.ldb && g.b_dtype == DType::kF32; }
+FULMEN_INLINE int64_t offset_of_b(const Gemm& g, int64_t q, int64_t k) {
+  return g.ldb ? k * g.ldb + q * kPanel : (q * g.K + k) * kPanel;
+}
+
+// Rows [m0, m1) of a product in balanced tiles of at most kTileRows: the first `longer` have one row more than the
+// others.
 struct RowTiles {
-  int64_t m0, M, count;
-  int64_t begin(int64_t t) const { return m0 + M * t / count; }
-  int64_t rows(int64_t t) const { return begin(t + 1) - begin(t); }
+  int64_t m0, count, shortest, longer;
+  static RowTiles of(int64_t m0, int64_t m1) {
+    const int64_t count = ceil_div(m1 - m0, kTileRows);
+    return {m0, count, (m1 - m0) / count, (m1 - m0) % count};
+  }
+  int64_t begin(int64_t t) const { return m0 + t * shortest + min64(t, longer); }
+  int64_t rows(int64_t t) const { return shortest + (t < longer); }
 };
 
-// A rows of `tiles`, k in [k0, k0 + kn): tile after tile, each [k][rows].
-void pack_a(const Gemm& g, const RowTiles& tiles, int64_t k0, int64_t kn, float* out) {
-  for (int64_t t = 0; t < tiles.count; ++t) {
-    const int64_t rows = tiles.rows(t);
-    const float* a = g.a + tiles.begin(t) * g.a_row + k0 * g.a_col;
-    if (g.a_col == 1) {
+// A rows of tiles [t0, t1), k in [k0, k0 + kn): tile after tile, each [k][rows].
+void pack_a(const Gemm& g, const RowTiles& tiles, int64_t t0, int64_t t1, int64_t k0, int64_t kn, float* out) {
+  if (g.a_col == 1) {
+    for (int64_t t = t0; t < t1; ++t) {
+      const int64_t rows = tiles.rows(t);
+      const float* a = g.a + tiles.begin(t) * g.a_row + k0;
       for (int64_t k = 0; k < kn; k += kPackStep)
         pack_transposed(a + k, g.a_row, (int)rows, (int)min64(kPackStep, kn - k), out + k * rows, rows);
-    } else {
-      for (int64_t k = 0; k < kn; ++k) store(out + k * rows, load_n(a + k * g.a_col, (int)rows));
+      out += kn * rows;
     }
-    out += kn * rows;
+    return;
+  }
+  for (int64_t kc = 0; kc < kn; kc += kPackChunk) {
+    int64_t at = tiles.begin(t0);
+    float* to = out;
+    for (int64_t t = t0; t < t1; ++t) {
+      const int64_t rows = tiles.rows(t);
+      for (int64_t k = kc; k < kn && k < kc + kPackChunk; ++k)
+        store_n(to + k * rows, load_n(g.a + at + (k0 + k) * g.a_col, (int)rows), (int)rows);
+      at += rows;
+      to += kn * rows;
+    }
   }
 }
 
-// Block of B: panel q, k in [k0, k0 + kn) as [k][32] f32. Weight panels in f32 are used in place.
-const float* block_of_b(const Gemm& g, int64_t q, int64_t k0, int64_t kn, float* buffer) {
-  const int64_t at = g.ldb ? k0 * g.ldb + q * kPanel : (q * g.K + k0) * kPanel;
-  if (!g.ldb && g.b_dtype == DType::kF32) return (const float*)g.b + at;
-  const int64_t step = g.ldb ? g.ldb : kPanel;
-  const int64_t cols = g.ldb ? min64(kPanel, g.N - q * kPanel) : kPanel;
-  for (int64_t k = 0; k < kn; ++k) {
-    float* out = buffer + k * kPanel;
-    const int64_t row = at + k * step;
-    if (g.b_dtype == DType::kBf16) {
-      const uint16_t* b = (const uint16_t*)g.b + row;
-      if (cols == kPanel) {
-        store(out, load(b));
-        store(out + kLanes, load(b + kLanes));
-      } else {
-        for (int64_t j = 0; j < kPanel; ++j) out[j] = j < cols ? from_bf16(b[j]) : 0.0f;
+FULMEN_INLINE Vec load_columns(const float* p, int64_t n) {
+  return n >= kLanes ? load(p) : load_n(p, n > 0 ? (int)n : 0);
+}
+FULMEN_INLINE Vec load_columns(const uint16_t* p, int64_t n) {
+  if (n >= kLanes) return load(p);
+  alignas(64) uint16_t part[kLanes] = {};
+  for (int64_t j = 0; j < n; ++j) part[j] = p[j];
+  return load(part);
+}
+
+// Panels [q0, q1) of B, k in [k0, k0 + kn), as f32: panel after panel, each [k][32], zero padded.
+template <class T>
+void pack_b(const Gemm& g, int64_t q0, int64_t q1, int64_t k0, int64_t kn, float* out) {
+  for (int64_t kc = 0; kc < kn; kc += kPackChunk)
+    for (int64_t q = q0; q < q1; ++q) {
+      const int64_t cols = g.ldb ? g.N - q * kPanel : kPanel;
+      for (int64_t k = kc; k < kn && k < kc + kPackChunk; ++k) {
+        const T* b = (const T*)g.b + offset_of_b(g, q, k0 + k);
+        float* to = out + ((q - q0) * kn + k) * kPanel;
+        store(to, load_columns(b, cols));
+        store(to + kLanes, load_columns(b + kLanes, cols - kLanes));
       }
-    } else {
-      const float* b = (const float*)g.b + row;
-      store(out, cols >= kLanes ? load(b) : load_n(b, (int)cols));
-      store(out + kLanes,
-            cols == kPanel ? load(b + kLanes) : load_n(b + kLanes, (int)(cols > kLanes ? cols - kLanes : 0)));
     }
-  }
-  return buffer;
 }
 
-// Few rows: one row tile streams through whole panels, `NV / 2` of them at once so that enough chains are in flight.
+// Few rows: one row tile streams through B once, `NV / 2` panels at a time so that enough chains are in flight.
 // Returns the first panel not done.
 template <int NV, class T, APlace place>
 int64_t stream_panels(const Gemm& g, const float* a, int64_t m0, int64_t rows, int64_t q0, int64_t q1) {
   constexpr int kPanels = NV > 2 ? NV / 2 : 1;
+  const int64_t step = g.ldb ? g.ldb : kPanel;
   int64_t q = q0;
-  for (; q + kPanels <= q1; q += kPanels)
-    run_tile<NV, T, place, Prefetch::kOwnStream>({a, g.a_row, (const T*)g.b + q * g.K * kPanel, g.K * kPanel, g.K,
-                                                  g.c + m0 * g.ldc + q * kPanel, g.ldc, g.load, nullptr, 0},
-                                                 rows, g.N - q * kPanel);
+  for (; q + kPanels <= q1; q += kPanels) {
+    float* c = g.c + m0 * g.ldc + q * kPanel;
+    run_tile<NV, T, place, Prefetch::kOwnStream>(
+        {a, g.a_row, (const T*)g.b + offset_of_b(g, q, 0), g.ldb ? kPanel : g.K * kPanel, step, g.K, c, g.ldc, g.load,
+         c + kPanels * kPanel, nullptr, g.ldb ? kAheadRows * step * (int64_t)sizeof(T) : kAheadBytes},
+        rows, g.N - q * kPanel);
+  }
   return q;
 }
 
@@ -207,67 +241,86 @@ void few_rows(const Gemm& g, int64_t m0, int64_t rows, int64_t q0, int64_t q1, f
     if (rows * 2 <= kRegs) q0 = stream_panels<2, T, APlace::kDirect>(g, a, m0, rows, q0, q1);
     return;
   }
-  pack_a(g, {m0, rows, 1}, 0, g.K, scratch);
+  pack_a(g, RowTiles::of(m0, m0 + rows), 0, 1, 0, g.K, scratch);
   if (rows * 4 <= kRegs) q0 = stream_panels<4, T, APlace::kPacked>(g, scratch, m0, rows, q0, q1);
   if (rows * 2 <= kRegs) q0 = stream_panels<2, T, APlace::kPacked>(g, scratch, m0, rows, q0, q1);
   stream_panels<kTileVecs, T, APlace::kPacked>(g, scratch, m0, rows, q0, q1);
 }
 
-// Prefetch for tile t while it works: its share of the block that comes next.
-struct NextBlock {
-  const char* base;
-  int64_t row_bytes;  // from k to k + 1
-  bool rows_of_matrix;
-};
-FULMEN_INLINE void set_prefetch(TileArgs& t, const NextBlock& next, int64_t tile_idx, int64_t tiles, int64_t kn) {
-  if (next.rows_of_matrix) {  // two lines per k: the first tile takes one, the second the other
-    t.pf = next.base + (tile_idx == 1 ? 64 : 0);
-    t.pf_step = tile_idx < 2 ? next.row_bytes : 0;
-  } else {
-    t.pf_step = ceil_div(next.row_bytes, tiles);
-    t.pf = next.base + tile_idx * kn * t.pf_step;
-  }
-}
+// One block of packed A by some panels, chains over k in [k0, k0 + kn).
+struct Block {
+  const Gemm& g;
+  const RowTiles& tiles;
+  int64_t t0, t1, k0, kn;
+  const float* a;
 
-void many_rows(const Gemm& g, const RowTiles& tiles, int64_t q0, int64_t q1, float* packed, float* buffer) {
-  const int64_t elem = dtype_bytes(g.b_dtype);
-  for (int64_t ko = 0; ko < g.K; ko += kOuterK) {
-    const int64_t kend = min64(g.K, ko + kOuterK);
-    pack_a(g, tiles, ko, kend - ko, packed);
-    for (int64_t q = q0; q < q1; ++q)
-      for (int64_t k = ko; k < kend; k += kBlockK) {
-        const int64_t kn = min64(kBlockK, kend - k);
-        const bool last = k + kn >= kend;
-        const int64_t next_q = last ? q + 1 : q, next_k = last ? ko : k + kn;
-        const int64_t next = g.ldb ? next_k * g.ldb + next_q * kPanel : (next_q * g.K + next_k) * kPanel;
-        const NextBlock ahead{(const char*)g.b + next * elem, (g.ldb ? g.ldb : kPanel) * elem, g.ldb != 0};
-        TileArgs t{nullptr, 0, block_of_b(g, q, k, kn, buffer), 0, kn, nullptr, g.ldc, g.load || k > 0, nullptr, 0};
-        const float* a = packed;
-        for (int64_t i = 0; i < tiles.count; ++i) {
-          const int64_t rows = tiles.rows(i);
-          t.a = a + (k - ko) * rows;
-          t.c = g.c + tiles.begin(i) * g.ldc + q * kPanel;
-          set_prefetch(t, ahead, i, tiles.count, kn);
-          run_tile<kTileVecs, float, APlace::kPacked, Prefetch::kNextBlock>(t, rows, g.N - q * kPanel);
-          a += (kend - ko) * rows;
-        }
+  void run(int64_t t, int64_t q, const float* b, const float* c_next, const char* pf, int64_t pf_step) const {
+    const int64_t m = tiles.begin(t);
+    run_tile<kTileVecs, float, APlace::kPacked, Prefetch::kNextBlock>(
+        {a + (m - tiles.begin(t0)) * kn, 0, b, 0, kPanel, kn, g.c + m * g.ldc + q * kPanel, g.ldc, g.load || k0 > 0,
+         c_next, pf, pf_step},
+        tiles.rows(t), g.N - q * kPanel);
+  }
+
+  // Panels in place, from DRAM or L3: each is used by all row tiles while these prefetch the next one in equal shares.
+  void run_in_place(int64_t q0, int64_t q1) const {
+    const int64_t pf_step = ceil_div(kPanel * (int64_t)sizeof(float), t1 - t0);
+    for (int64_t q = q0; q < q1; ++q) {
+      const char* next = (const char*)((const float*)g.b + offset_of_b(g, q + 1, k0));
+      for (int64_t t = t0; t < t1; ++t) {
+        const int64_t m_next = tiles.begin(t + 1 < t1 ? t + 1 : t0), q_next = t + 1 < t1 ? q : q + 1;
+        run(t, q, (const float*)g.b + offset_of_b(g, q, k0), g.c + m_next * g.ldc + q_next * kPanel,
+            next + (t - t0) * kn * pf_step, pf_step);
+      }
+    }
+  }
+
+  // Panels packed at b, in L2: one row tile after the other so that C is walked along its rows.
+  void run_packed(int64_t q0, int64_t q1, const float* b) const {
+    for (int64_t t = t0; t < t1; ++t)
+      for (int64_t q = q0; q < q1; ++q) {
+        const int64_t m_next = tiles.begin(q + 1 < q1 ? t : t + 1), q_next = q + 1 < q1 ? q + 1 : q0;
+        const float* panel = b + (q - q0) * kn * kPanel;
+        run(t, q, panel, g.c + m_next * g.ldc + q_next * kPanel, (const char*)panel, 0);
       }
   }
+};
+
+void many_rows(const Gemm& g, const RowTiles& tiles, int64_t q0, int64_t q1, float* scratch) {
+  float *packed_b = scratch, *packed_a = scratch + kPackedBFloats;
+  const bool direct = in_place(g);
+  const int64_t block_k = direct ? kInPlaceK : kPackedK;
+  const int64_t group = direct ? q1 - q0 : kPackedBFloats / (min64(g.K, kPackedK) * kPanel);
+  for (int64_t q = q0; q < q1; q += group) {
+    const int64_t q_end = min64(q1, q + group);
+    for (int64_t k = 0; k < g.K; k += block_k) {
+      const int64_t kn = min64(block_k, g.K - k);
+      if (!direct) (g.b_dtype == DType::kF32 ? pack_b<float> : pack_b<uint16_t>)(g, q, q_end, k, kn, packed_b);
+      for (int64_t t = 0; t < tiles.count; t += kBlockTiles) {
+        const Block block{g, tiles, t, min64(tiles.count, t + kBlockTiles), k, kn, packed_a};
+        pack_a(g, tiles, block.t0, block.t1, k, kn, packed_a);
+        if (direct)
+          block.run_in_place(q, q_end);
+        else
+          block.run_packed(q, q_end, packed_b);
+      }
+    }
+  }
 }
 
-// Rows [m0, m1), at most kBlockTiles tiles of them, by panels [q0, q1). `scratch` has kGemmScratch bytes.
+// Rows [m0, m1) by panels [q0, q1). `scratch` has kGemmScratch bytes.
 void gemm_block(const Gemm& g, int64_t m0, int64_t m1, int64_t q0, int64_t q1, float* scratch) {
   const int64_t rows = m1 - m0;
-  // A panel that a single tile passes once needs no second level of blocking.
-  if (!g.ldb && rows <= kTileRows && g.a_col == 1 && rows * g.K * sizeof(float) <= kPackedABytes) {
-    if (g.b_dtype == DType::kF32)
-      few_rows<float>(g, m0, rows, q0, q1, scratch);
-    else
-      few_rows<uint16_t>(g, m0, rows, q0, q1, scratch);
+  const RowTiles tiles = RowTiles::of(m0, m1);
+  if (rows > kTileRows || g.a_col != 1 || rows * g.K > kPackedAFloats) {
+    many_rows(g, tiles, q0, q1, scratch);
     return;
   }
-  float* buffer = scratch + (kGemmScratch / sizeof(float) - kBlockK * kPanel);
-  many_rows(g, {m0, rows, ceil_div(rows, kTileRows)}, q0, q1, scratch, buffer);
+  // A single tile passes B once: packing B would not pay, except where a row of a matrix ends inside a panel.
+  int64_t q_end = q1;
+  if (g.ldb && q1 * kPanel > g.N) --q_end;
+  (g.b_dtype == DType::kF32 ? few_rows<float> : few_rows<uint16_t>)(g, m0, rows, q0, q_end, scratch);
+  if (q_end < q1) many_rows(g, tiles, q_end, q1, scratch);
 }
 
 }  // namespace

@@ -5,59 +5,64 @@
 namespace fulmen::kernels::FULMEN_ISA {
 namespace {
 
-constexpr int64_t kUnitCost =
-    1 << 19;  // see Plan::cost; some 10 us of work: small enough to balance, large enough to pay
+constexpr int64_t kUnitCost = 1 << 19;  // see cost(); some 10 us of work: small enough to balance, large enough to pay
 
-// How one product is cut: row blocks x groups of panels. Scheduling only, never arithmetic.
+// In fused multiply-adds; below 12 rows reading the weights takes the time that 12 rows of arithmetic would.
+FULMEN_INLINE int64_t cost(const Gemm& g) { return g.M == 0 ? 0 : (g.M > 12 ? g.M : 12) * g.N * g.K; }
+
+// How one product is cut: row parts x column groups of panels. Scheduling only, never arithmetic.
 struct Plan {
-  int64_t row_blocks, groups, group_panels;
-  int64_t units() const { return row_blocks * groups; }
+  int64_t row_parts, groups, group_panels;
+  int64_t units() const { return row_parts * groups; }
 
-  // In fused multiply-adds; below 12 rows reading the weights takes the time that 12 rows of arithmetic would.
-  static int64_t cost(const Gemm& g) { return (g.M > 12 ? g.M : 12) * g.N * g.K; }
-
-  static Plan of(const Gemm& g, int threads) {
-    const int64_t panels = ceil_div(g.N, kPanel), tiles = ceil_div(g.M, kTileRows);
-    Plan p{ceil_div(tiles, kBlockTiles), 1, panels};
-    if (threads > 1 && p.row_blocks > 1) p.row_blocks = min64(tiles, ceil_div(p.row_blocks, threads) * threads);
-    if (threads == 1 || panels == 0) return p;
-    const int64_t total = cost(g);
-    int64_t unit = total / (threads * 8);
-    if (unit < kUnitCost) unit = kUnitCost;
-    p.groups = total / p.row_blocks / unit;
-    if (p.groups < 1) p.groups = 1;
-    p.group_panels = ceil_div(ceil_div(panels, p.groups), 4) * 4;  // 4 panels are streamed at once when rows are few
+  // `unit_cost`: of a unit, wanted.
+  static Plan of(const Gemm& g, int64_t unit_cost, int threads) {
+    const int64_t panels = ceil_div(g.N, kPanel), tiles = ceil_div(g.M, kTileRows),
+                  blocks = ceil_div(tiles, kBlockTiles);
+    const int64_t wanted = ceil_div(cost(g), unit_cost);
+    Plan p{1, 1, panels};
+    if (wanted <= 1) return p;
+    int64_t columns;    // panels of a group, wanted
+    if (in_place(g)) {  // a row part packs its A once for all columns, so rows first
+      if (blocks > 1) p.row_parts = min64(ceil_div(blocks, threads) * threads, min64(wanted, tiles));
+      columns = panels * p.row_parts / wanted;
+      columns = ceil_div(columns, 4) * 4;  // few rows stream 4 panels at once
+    } else {                               // a group packs its B once for all rows, so columns first
+      columns = ceil_div(panels, wanted);
+      if (columns < kGroupPanels) columns = min64(kGroupPanels, ceil_div(panels, 2 * threads));
+      p.row_parts = min64(blocks, ceil_div(wanted * columns, panels));
+    }
+    p.group_panels = columns < 1 ? 1 : min64(columns, panels);
     p.groups = ceil_div(panels, p.group_panels);
     return p;
   }
 };
 
 void run_unit(const Gemm& g, const Plan& p, int64_t unit, float* scratch) {
-  const int64_t rb = unit / p.groups, q0 = unit % p.groups * p.group_panels;
+  const int64_t part = unit / p.groups, q0 = unit % p.groups * p.group_panels;
   const int64_t tiles = ceil_div(g.M, kTileRows);
-  const auto row = [&](int64_t b) { return g.M * (tiles * b / p.row_blocks) / tiles; };  // at the edge of a row tile
-  const int64_t q1 = min64(q0 + p.group_panels, ceil_div(g.N, kPanel));
-  gemm_block(g, row(rb), row(rb + 1), q0, q1, scratch);
+  const auto row = [&](int64_t b) { return g.M * (tiles * b / p.row_parts) / tiles; };  // at the edge of a row tile
+  gemm_block(g, row(part), row(part + 1), q0, min64(q0 + p.group_panels, ceil_div(g.N, kPanel)), scratch);
 }
 
-// Runs products gemm_at(0 .. count-1), which write disjoint outputs, on all threads with dynamic balance. Products with
-// M, N or K of 0 must have been left out (M = 0 is allowed).
+// Runs products gemm_at(0 .. count-1), which write disjoint outputs, on all threads with dynamic balance.
 template <class GemmAt>
 void run_gemms(int64_t count, const GemmAt& gemm_at, Context& ctx) {
   ThreadPool& pool = *ctx.pool;
   int64_t total = 0;
-  for (int64_t i = 0; i < count && total < 2 * kUnitCost; ++i) total += gemm_at(i).M ? Plan::cost(gemm_at(i)) : 0;
+  for (int64_t i = 0; i < count; ++i) total += cost(gemm_at(i));
   const int threads = total < 2 * kUnitCost ? 1 : pool.size();
+  const int64_t share = threads == 1 ? total : total / (threads * 8), unit_cost = share > kUnitCost ? share : kUnitCost;
   int64_t next = 0;  // units are numbered through all products
   const auto work = [&](int thread_idx) {
     float* scratch = (float*)pool.scratch(thread_idx, kGemmScratch);
-    const auto take = [&] { return threads == 1 ? next++ : __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED); };
-    int64_t unit = take(), first = 0;
+    int64_t unit = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED), first = 0;
     for (int64_t i = 0; i < count; ++i) {
       const Gemm g = gemm_at(i);
-      if (g.M == 0) continue;
-      const Plan plan = Plan::of(g, threads);
-      for (; unit < first + plan.units(); unit = take()) run_unit(g, plan, unit - first, scratch);
+      if (cost(g) == 0) continue;
+      const Plan plan = Plan::of(g, unit_cost, threads);
+      for (; unit < first + plan.units(); unit = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED))
+        run_unit(g, plan, unit - first, scratch);
       first += plan.units();
     }
   };
