@@ -273,6 +273,7 @@ TEST(LightningForward, ReusedSlotNeedsNoClearing) {
                      .cache = &r.cache().view},
                     m.ctx);
   EXPECT_TRUE(same_bits(o, Floats(first.begin() + b.segments[1].row0 * 2 * 64, first.end())));
+  for (float x : o) ASSERT_FALSE(std::isnan(x));
 }
 
 TEST(LightningForward, StateDoesNotDependOnHistory) {

@@ -47,11 +47,12 @@ SoftmaxSum attention_split_spec(const float* q, const float* k, const float* v, 
   return sum;
 }
 
+// Rows before first_row are left 0.
 template <class Exp>
 std::vector<float> attention_spec(const std::vector<float>& q, const std::vector<float>& k, const std::vector<float>& v,
-                                  int len, int D, Exp exp, int split = 1024) {
+                                  int len, int D, Exp exp, int split = 1024, int first_row = 0) {
   std::vector<float> o(q.size()), qi(D);
-  for (int i = 0; i < len; ++i) {
+  for (int i = first_row; i < len; ++i) {
     for (int x = 0; x < D; ++x) qi[x] = q[i * D + x] * static_cast<float>(1.0 / std::sqrt(static_cast<double>(D)));
     SoftmaxSum sum = attention_split_spec(qi.data(), k.data(), v.data(), 0, std::min(split, i + 1), D, exp);
     for (int f = split; f <= i; f += split) {

@@ -47,11 +47,12 @@ inline Rows lightning_spec(const Rows& q, const Rows& k, const Rows& v, int len,
 inline DoubleRows lightning_double(const DoubleRows& q, const DoubleRows& k, const DoubleRows& v, int len, int D,
                                    double slope) {
   DoubleRows o(q.size(), 0.0), S(static_cast<size_t>(D) * D, 0.0);
+  const double lam = std::exp(-slope);
   for (int t = 0; t < len; ++t)
     for (int x = 0; x < D; ++x)
       for (int e = 0; e < D; ++e) {
         double& s = S[x * D + e];
-        s = std::exp(-slope) * s + k[t * D + x] * v[t * D + e];
+        s = lam * s + k[t * D + x] * v[t * D + e];
         o[t * D + e] += q[t * D + x] * s;
       }
   return o;
