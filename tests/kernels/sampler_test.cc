@@ -74,10 +74,12 @@ TEST(Sampler, MatchesBruteForceForEverySetting) {
 
 TEST(Sampler, ManyTiesFollowTheTotalOrder) {
   Machine machine(1);
-  Floats row = normal_floats(300, 8, 1.5f);
-  for (float& x : row) x = std::round(x);
-  for (const int top_k : {1, 2, 3, 17, 100, 299}) expect_matches_reference(machine.ctx, row, {1, top_k, 1, 0});
-  for (const float top_p : {0.01f, 0.2f, 0.5f, 0.77f}) expect_matches_reference(machine.ctx, row, {1, 0, top_p, 0});
+  for (const int64_t V : {300, 6000}) {
+    Floats row = normal_floats(V, 8, 1.5f);
+    for (float& x : row) x = std::round(x);
+    for (const int top_k : {1, 2, 3, 17, 100, 299}) expect_matches_reference(machine.ctx, row, {1, top_k, 1, 0});
+    for (const float top_p : {0.01f, 0.2f, 0.5f, 0.77f}) expect_matches_reference(machine.ctx, row, {1, 0, top_p, 0});
+  }
   const Floats flat = {-0.0f, 0, -0.0f, 0, 0, 0, 0, 0, 0, 0};
   for (const SamplingSettings s : {SamplingSettings{1, 4, 1, 0}, {1, 0, 0.35f, 0}}) {
     for (const int32_t token : draw(machine.ctx, flat, s, evenly_spaced(40)).token) EXPECT_LT(token, 4);
