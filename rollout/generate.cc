@@ -121,6 +121,7 @@ GenerateResult generate(const GenerateOptions& options, const base::Config& conf
   GroupRequest request;
   request.settings = options.settings;
   request.prompt = model.tokenizer->encode(model::render_chat(config.data.template_name, {{"user", options.prompt}}));
+  FULMEN_CHECK(!request.prompt.empty(), "prompt: empty, want text from --prompt or standard input");
   for (int i = 0; i < options.samples; ++i) request.sample_index.push_back(static_cast<uint32_t>(i));
   const size_t prompt_tokens = request.prompt.size();
   const auto max_tokens = static_cast<int64_t>(prompt_tokens) + options.settings.max_new_tokens;
