@@ -42,7 +42,7 @@ tool ninja <<'X'
 echo "ninja $*" >>"$FAKE/calls"
 if [[ -f $FAKE/ninja-broken ]]; then printf '[1/2] a -Werror\nFAILED: a.o\na.cc:3:1: error: no such thing\n'; exit 1; fi
 mkdir -p "$2/bin"
-if [[ -x $2/bin/fulmen ]]; then echo "ninja: no work to do."; exit; fi
+if [[ -x $2/bin/fulmen ]]; then printf '[0/2] Re-checking globbed directories...\nninja: no work to do.\n'; exit; fi
 printf '[1/2] a\n[2/2] b\n'
 printf '#!/bin/bash\necho "front in $PWD: $# words, $*"\nexit 5\n' >"$2/bin/fulmen"
 chmod +x "$2/bin/fulmen"
