@@ -3,11 +3,12 @@
 #include <algorithm>
 
 #include "kernels/error.h"
+#include "shared/model/printable.h"
 
 namespace fulmen::model {
 
 void BpeDescription::add(int64_t id, std::string bytes) {
-  constexpr int64_t kMaxId = 16'777'215;
+  constexpr int64_t kMaxId = 4'194'303;
   FULMEN_CHECK(id >= 0 && id <= kMaxId,
                where + ": token id: got " + std::to_string(id) + ", want 0 to " + std::to_string(kMaxId));
   const auto at = static_cast<size_t>(id);
@@ -37,7 +38,7 @@ BpeTokenizer::BpeTokenizer(BpeDescription description)
     if (d_.known[id]) ids_.emplace(d_.tokens[id], static_cast<int32_t>(id));
   if (!d_.eos.empty()) {
     eos_id_ = token_id(d_.eos);
-    FULMEN_CHECK(eos_id_ >= 0, d_.where + ": eos token " + d_.eos + " is not in the vocabulary");
+    FULMEN_CHECK(eos_id_ >= 0, d_.where + ": eos token " + printable(d_.eos) + " is not in the vocabulary");
   }
 }
 

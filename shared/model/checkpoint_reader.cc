@@ -7,6 +7,7 @@
 #include <set>
 
 #include "kernels/error.h"
+#include "shared/model/printable.h"
 
 namespace fulmen::model {
 namespace {
@@ -35,10 +36,11 @@ std::map<std::string, std::string> read_index(const std::string& path) {
   FULMEN_CHECK(has_map, path + ": weight_map: want an object of tensor name to file name");
   std::map<std::string, std::string> files;
   for (const auto& [name, file] : index["weight_map"].items()) {
-    FULMEN_CHECK(file.is_string(), path + ": weight_map: " + name + ": want a file name");
+    FULMEN_CHECK(file.is_string(), path + ": weight_map: " + printable(name) + ": want a file name");
     const auto text = file.get<std::string>();
     FULMEN_CHECK(!text.empty() && text.find('/') == std::string::npos && text != "..",
-                 path + ": weight_map: " + name + ": got \"" + text + "\", want a file name in this directory");
+                 path + ": weight_map: " + printable(name) + ": got \"" + printable(text) +
+                     "\", want a file name in this directory");
     files[name] = text;
   }
   return files;
@@ -76,11 +78,12 @@ CheckpointReader::CheckpointReader(const std::string& dir, const ModelConfig& co
       const SafetensorsFile*& shard = open[file];
       if (shard == nullptr) {
         FULMEN_CHECK(fs::exists(dir + "/" + file),
-                     dir + "/" + file + ": missing shard: the index places " + name + " there");
+                     dir + "/" + file + ": missing shard: the index places " + printable(name) + " there");
         shard = files_.emplace_back(std::make_unique<SafetensorsFile>(dir + "/" + file)).get();
       }
       const StoredTensor* tensor = shard->find(name);
-      FULMEN_CHECK(tensor != nullptr, shard->path() + ": missing tensor " + name + ", which the index places there");
+      FULMEN_CHECK(tensor != nullptr,
+                   shard->path() + ": missing tensor " + printable(name) + ", which the index places there");
       catalog.entries[name] = {shard, tensor};
     }
   } else {
@@ -93,7 +96,7 @@ CheckpointReader::CheckpointReader(const std::string& dir, const ModelConfig& co
   for (const auto& [name, entry] : catalog.entries) {
     if (catalog.used.count(name)) continue;
     FULMEN_CHECK(skippable(name, config.tie_word_embeddings),
-                 entry.file->path() + ": tensor " + name + ": this config.json has no such parameter");
+                 entry.file->path() + ": tensor " + printable(name) + ": this config.json has no such parameter");
     skipped_.push_back(name);
   }
 }

@@ -11,6 +11,7 @@
 
 #include "kernels/error.h"
 #include "shared/base/file.h"
+#include "shared/model/printable.h"
 
 namespace fulmen::model {
 namespace {
@@ -86,7 +87,8 @@ class Reader {
     auto it = object_.find(key);
     if (it == object_.end()) return fallback;
     if (it->is_array()) {
-      if (it->size() != 1 || !(*it)[0].is_number_integer()) fail(key, show(*it), "one token id or null");
+      const bool one = it->size() == 1 && (*it)[0].is_number_unsigned() && (*it)[0].get<uint64_t>() <= INT32_MAX;
+      if (!one) fail(key, show(*it), "one token id or null");
       return (*it)[0].get<int64_t>();
     }
     return integer({key}, -1, -1, INT32_MAX);
@@ -118,12 +120,13 @@ std::string architecture_of(const Reader& in) {
     const auto name = (*v)[0].get<std::string>();
     for (const auto& [type, known] : by_type)
       if (name == known) return name;
-    in.fail("architectures", "\"" + name + "\"", want);
+    in.fail("architectures", "\"" + printable(name) + "\"", want);
   }
   const std::string type = in.text("model_type");
   if (type.empty()) in.fail("architectures", "nothing (nor model_type)", want);
   auto it = by_type.find(type);
-  if (it == by_type.end()) in.fail("model_type", "\"" + type + "\"", "minimax_m1, minimax_text_01 or minimax");
+  if (it == by_type.end())
+    in.fail("model_type", "\"" + printable(type) + "\"", "minimax_m1, minimax_text_01 or minimax");
   return it->second;
 }
 
@@ -214,7 +217,7 @@ void refuse_unsupported(const Reader& in, const ModelConfig& c) {
   in.only("router_jitter_noise", {0}, "0");
   in.only("quantization_config", {}, "nothing: quantised checkpoints are not read");
   if (c.shared_intermediate_size > 0 && in.text("shared_moe_mode") != "sigmoid")
-    in.fail("shared_moe_mode", "\"" + in.text("shared_moe_mode") + "\"",
+    in.fail("shared_moe_mode", "\"" + printable(in.text("shared_moe_mode")) + "\"",
             "sigmoid, because shared_intermediate_size > 0");
 }
 

@@ -104,7 +104,10 @@ struct Convert {
     app.add_option("OUT", to, "JSONL records to write")->required();
     app.add_option("--split", split, "written to extra_info.split")->capture_default_str();
   }
-  void run() const { std::cout << to << ": " << model::convert_gsm8k(from, to, split) << " records\n"; }
+  void run() const {
+    const int64_t records = model::convert_gsm8k(from, to, split);
+    std::cout << to << ": " << records << " records\n";
+  }
 };
 
 }  // namespace

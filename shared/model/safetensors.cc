@@ -6,6 +6,7 @@
 #include <set>
 
 #include "kernels/error.h"
+#include "shared/model/printable.h"
 
 namespace fulmen::model {
 namespace {
@@ -14,16 +15,10 @@ using Json = nlohmann::ordered_json;
 
 constexpr uint64_t kMaxHeader = 100'000'000;
 
-// A name as an error line shows it: a hostile header may hold line breaks.
-std::string printable(const std::string& name) {
-  const std::string quoted = Json(name).dump(-1, ' ', true, Json::error_handler_t::replace);
-  return quoted.substr(1, std::min<size_t>(quoted.size() - 2, 200));
-}
-
 StoredDType dtype_of(const std::string& name, const std::string& where) {
   for (StoredDType t : {StoredDType::kF32, StoredDType::kBf16, StoredDType::kF16})
     if (name == dtype_name(t)) return t;
-  throw Error(where + ": dtype: got \"" + printable(name.substr(0, 40)) + "\", want F32, BF16 or F16");
+  throw Error(where + ": dtype: got \"" + printable(name, 40) + "\", want F32, BF16 or F16");
 }
 
 std::vector<uint64_t> unsigned_list(const Json& object, const char* key, const std::string& where) {

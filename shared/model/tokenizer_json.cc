@@ -1,8 +1,11 @@
 // Readers of tokenizer files into a BpeDescription.
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <unordered_map>
 
 #include "kernels/error.h"
 #include "shared/model/bpe_tokenizer.h"
+#include "shared/model/printable.h"
 
 namespace fulmen::model {
 namespace {
@@ -52,32 +55,37 @@ struct Field {
   std::string type() const { return at("type").text(); }
 };
 
-void read_vocab(const Field& vocab, BpeDescription& d, const ByteAlphabet& alphabet) {
+using Vocabulary = std::unordered_map<std::string, int32_t>;  // spelling -> id
+
+Vocabulary read_vocab(const Field& vocab, BpeDescription& d) {
   if (!vocab.value.is_object()) vocab.fail("an object of token to id");
-  d.byte_ids.fill(-1);
+  const ByteAlphabet alphabet;
+  Vocabulary ids;
   for (const auto& [spelling, id] : vocab.value.items()) {
     std::string bytes;
     if (!alphabet.to_bytes(spelling, bytes)) bytes = spelling;  // outside the alphabet: only as an added token
-    d.add(Field{id, vocab.path + ": " + spelling}.integer(), bytes);
+    const int64_t number = Field{id, vocab.path + ": " + printable(spelling)}.integer();
+    d.add(number, bytes);
+    ids.emplace(spelling, static_cast<int32_t>(number));
   }
   for (size_t b = 0; b < 256; ++b) {
-    auto it = vocab.value.find(alphabet.spelled[b]);
-    FULMEN_CHECK(it != vocab.value.end(),
-                 vocab.path + ": no token for byte " + std::to_string(b) + " (not byte-level?)");
-    d.byte_ids[b] = it->get<int32_t>();
+    auto it = ids.find(alphabet.spelled[b]);
+    FULMEN_CHECK(it != ids.end(), vocab.path + ": no token for byte " + std::to_string(b) + " (not byte-level?)");
+    d.byte_ids[b] = it->second;
   }
+  return ids;
 }
 
-Merge make_merge(const Json& vocab, const std::string& left, const std::string& right, const std::string& where) {
+Merge make_merge(const Vocabulary& vocab, const std::string& left, const std::string& right, const std::string& where) {
   auto id = [&](const std::string& token) {
     auto it = vocab.find(token);
-    FULMEN_CHECK(it != vocab.end(), where + ": \"" + token + "\" is not in the vocabulary");
-    return it->get<int32_t>();
+    FULMEN_CHECK(it != vocab.end(), where + ": \"" + printable(token) + "\" is not in the vocabulary");
+    return it->second;
   };
   return {id(left), id(right), id(left + right)};
 }
 
-void read_merges(const Field& merges, const Json& vocab, BpeDescription& d) {
+void read_merges(const Field& merges, const Vocabulary& vocab, BpeDescription& d) {
   for (const Json& m : merges.list()) {
     const std::string where = merges.path + "[" + std::to_string(d.merges.size()) + "]";
     std::string left, right;
@@ -98,7 +106,7 @@ void read_merges(const Field& merges, const Json& vocab, BpeDescription& d) {
   }
 }
 
-void read_model(const Field& model, BpeDescription& d) {
+Vocabulary read_model(const Field& model, BpeDescription& d) {
   const Field type = model.at("type");  // older files have none
   if (!type.absent() && type.text() != "BPE") type.fail("BPE");
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
@@ -109,8 +117,9 @@ void read_model(const Field& model, BpeDescription& d) {
   if (!dropout.absent() && dropout.value != 0) dropout.fail("none");
   if (model.at("byte_fallback").boolean(false)) model.at("byte_fallback").fail("false (byte-level BPE)");
   d.ignore_merges = model.at("ignore_merges").boolean(false);
-  read_vocab(model.at("vocab"), d, ByteAlphabet());
-  read_merges(model.at("merges"), model.at("vocab").value, d);
+  Vocabulary vocab = read_vocab(model.at("vocab"), d);
+  read_merges(model.at("merges"), vocab, d);
+  return vocab;
 }
 
 void read_normalizer(const Field& f, BpeDescription& d) {
@@ -150,8 +159,17 @@ void read_decoder(const Field& f) {
   for (const Json& part : f.at("decoders").list()) read_decoder({part, f.path});
 }
 
-void read_added(const Field& f, BpeDescription& d) {
+// Ids whose bytes BPE relies on.
+std::vector<bool> ids_in_merges(const BpeDescription& d) {
+  std::vector<bool> used(d.tokens.size());
+  for (int32_t id : d.byte_ids) used[static_cast<size_t>(id)] = true;
+  for (const Merge& m : d.merges) used[static_cast<size_t>(m.result)] = true;
+  return used;
+}
+
+void read_added(const Field& f, const Vocabulary& vocab, BpeDescription& d) {
   if (f.absent()) return;
+  const std::vector<bool> used = ids_in_merges(d);
   for (size_t i = 0; i < f.list().size(); ++i) {
     const Field token{f.value[i], f.path + "[" + std::to_string(i) + "]"};
     for (const char* key : {"single_word", "lstrip", "rstrip"})
@@ -162,8 +180,13 @@ void read_added(const Field& f, BpeDescription& d) {
     const int64_t id = token.at("id").integer();
     added.special = token.at("special").boolean(false);
     added.normalized = token.at("normalized").boolean(!added.special);
-    // The vocabulary may hold it too, spelled plainly; its bytes are its text.
-    if (id >= 0 && id < static_cast<int64_t>(d.tokens.size())) d.known[static_cast<size_t>(id)] = false;
+    // The vocabulary may hold it too, spelled plainly; its bytes are its text, not what the alphabet would make of it.
+    auto same = vocab.find(added.text);
+    if (same != vocab.end()) {
+      if (same->second != id) token.at("id").fail(std::to_string(same->second) + ", its id in the vocabulary");
+      const auto at = static_cast<size_t>(id);
+      if (!used[at]) d.known[at] = false;
+    }
     d.add(id, added.text);
     added.id = static_cast<int32_t>(id);
     d.added.push_back(added);
@@ -193,11 +216,11 @@ BpeDescription parse_tokenizer_json(const std::string& text, const std::string& 
   d.where = where;
   const Field model = root.at("model");
   if (!model.value.is_object()) model.fail("an object");
-  read_model(model, d);
+  const Vocabulary vocab = read_model(model, d);
   read_normalizer(root.at("normalizer"), d);
   read_pretokenizer(root.at("pre_tokenizer"), d);
   read_decoder(root.at("decoder"));
-  read_added(root.at("added_tokens"), d);
+  read_added(root.at("added_tokens"), vocab, d);
   d.eos = usual_eos(d);
   return d;
 }
@@ -206,12 +229,12 @@ BpeDescription parse_m1_merges(const std::string& text, const std::string& where
   const ByteAlphabet alphabet;
   BpeDescription d;
   d.where = where;
-  Json vocab = Json::object();  // spelling -> id
+  Vocabulary vocab;
   for (size_t i = 0; i < 256; ++i) {
     const uint8_t b = alphabet.order[i];
     d.add(static_cast<int64_t>(i), {static_cast<char>(b)});
     d.byte_ids[b] = static_cast<int32_t>(i);
-    vocab[alphabet.spelled[b]] = i;
+    vocab[alphabet.spelled[b]] = static_cast<int32_t>(i);
   }
   size_t line = 0;
   for (size_t begin = 0; begin < text.size();) {
@@ -226,7 +249,7 @@ BpeDescription parse_m1_merges(const std::string& text, const std::string& where
     FULMEN_CHECK(id < kM1FirstSpecial, at + ": more merges than M1 has");
     std::string bytes;
     FULMEN_CHECK(alphabet.to_bytes(left + right, bytes), at + ": a character outside the byte alphabet");
-    vocab[left + right] = id;
+    vocab[left + right] = static_cast<int32_t>(id);
     d.add(id, bytes);
     d.merges.push_back(make_merge(vocab, left, right, at));
   }

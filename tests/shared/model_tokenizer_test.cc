@@ -235,7 +235,7 @@ TEST(Tokenizer, WhatIsNotSupportedIsRefusedByName) {
       {with("/added_tokens/0/rstrip", true), "rstrip"},
       {with("/added_tokens/0/single_word", true), "single_word"},
       {with("/added_tokens/0/content", ""), "content"},
-      {with("/added_tokens/0/id", 99999999), "token id"},
+      {with("/added_tokens/0/id", 99999999), "id: got 99999999, want 50256"},
       {"{}", "model"},
       {"[1]", "want an object"},
       {"{\"model\"", "not JSON"},
