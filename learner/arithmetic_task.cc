@@ -20,9 +20,9 @@ Expression draw(base::Stream& rng, int operations, int operand_max) {
     const char op = "++-*"[rng.next_int(0, 3)];
     const bool after_product = !e.op.empty() && e.op.back() == '*';
     if (op == '*' && !after_product) {  // products of a one-digit and a two-digit number at most
-      e.value.back() = rng.next_int(2, 9);
+      e.value.back() = rng.next_int(2, operand_max);
       e.op.push_back('*');
-      e.value.push_back(rng.next_int(2, 9));
+      e.value.push_back(rng.next_int(2, operand_max));
     } else {
       e.op.push_back(op == '*' ? '+' : op);
       e.value.push_back(rng.next_int(1, operand_max));

@@ -18,6 +18,6 @@ struct ArithmeticProblem {
 
 // operations drawn from [min_operations, max_operations], operands 1..operand_max (factors 2..9).
 ArithmeticProblem make_arithmetic(uint64_t seed, bool held_out, int64_t index, int min_operations, int max_operations,
-                                  int operand_max = 99);
+                                  int operand_max = 5);
 
 }  // namespace fulmen::learner

@@ -38,7 +38,8 @@ class ArithmeticDataset : public Dataset {
             .data_source = "arithmetic",
             .ground_truth = p.answer,
             .extra_info = json{{"index", index}, {"operations", p.operations}}.dump(),
-            .worked = p.worked};
+            .worked = p.worked,
+            .unanswered = p.worked.substr(0, p.worked.rfind("#### "))};
   }
   std::string describe() const override {
     return "task arithmetic, " + std::to_string(low_) + " to " + std::to_string(high_) + " operations" +

@@ -17,7 +17,8 @@ struct PromptRecord {
   std::vector<int32_t> ids;
   std::string data_source, ground_truth;
   std::string extra_info = "{}";
-  std::string worked;  // a worked completion for the cold start; "" = none
+  std::string worked;      // a worked completion for the cold start; "" = none
+  std::string unanswered;  // the worked completion without its final answer; "" = none
 };
 
 class Dataset {

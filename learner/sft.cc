@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "shared/base/rng.h"
+
 namespace fulmen::learner {
 namespace {
 
@@ -32,7 +34,10 @@ void run_sft(const base::Config& config, const Dataset& data, const model::Token
       records.push_back(data.record(index));
       FULMEN_CHECK(!records.back().worked.empty(), "sft: record " + std::to_string(index) + " of " + data.describe() +
                                                        " has no completion to learn from");
-      targets.push_back(tokenizer.encode(records.back().worked));
+      const bool unanswered = !records.back().unanswered.empty() &&
+                              base::uniform(static_cast<uint64_t>(config.run.seed), base::Purpose::kShuffle,
+                                            static_cast<uint64_t>(n), 1, 0) >= config.sft.answer_share;
+      targets.push_back(tokenizer.encode(unanswered ? records.back().unanswered : records.back().worked));
       if (tokenizer.eos_id() >= 0) targets.back().push_back(tokenizer.eos_id());
       target_tokens += static_cast<int64_t>(targets.back().size());
     }

@@ -115,6 +115,8 @@ void visit_sft(Section s, SftSection& c) {
   s.number("lr", c.lr, 0, 10, "learning rate of the cold start");
   s.number("warmup_steps", c.warmup_steps, 0, kManyInts, "its linear warm-up");
   s.text("data", c.data, "JSONL with prompt and completion; empty = worked examples of data.task");
+  s.number("answer_share", c.answer_share, 0, 1,
+           "share of a task's examples that end with the final answer; the others stop before it");
 }
 
 void visit_services(std::vector<Key>& keys, Config& c) {

@@ -117,6 +117,44 @@ TEST(Trainer, GradientThatIsNotFiniteNamesItsTensor) {
   }
 }
 
+// A weight of its own for every token, as advantages give: the loss moves along the gradient by its norm.
+TEST(Trainer, GradientIsTheSlopeOfALossWithAWeightPerToken) {
+  const Data data(6);
+  Learner l;
+  std::vector<std::vector<float>> weight, out;
+  base::Stream rng(11, base::Purpose::kTest);
+  for (const Sequence& s : data.sequences) {
+    weight.emplace_back();
+    for (size_t t = 0; t < s.target.size(); ++t) weight.back().push_back(0.05f * rng.next_normal());
+  }
+  const auto loss = [&] {
+    l.trainer->score(data.sequences, 0.8f, out);
+    double sum = 0;
+    for (size_t i = 0; i < out.size(); ++i)
+      for (size_t t = 0; t < out[i].size(); ++t) sum += static_cast<double>(weight[i][t]) * out[i][t];
+    return sum;
+  };
+  l.trainer->accumulate(data.sequences, 0.8f, false,
+                        [&](size_t i, std::span<const float>, std::span<const float>, std::span<float> d, std::span<float>) {
+                          std::copy(weight[i].begin(), weight[i].end(), d.begin());
+                        });
+  double squares = 0;
+  for (size_t i = 0; i < l.trainer->gradients().size(); ++i)
+    for (const float g : l.trainer->gradients().tensor(i)) squares += static_cast<double>(g) * g;
+  const double norm = std::sqrt(squares), step = 2e-3;
+  const auto move = [&](double by) {
+    for (size_t i = 0; i < l.weights.num_tensors(); ++i)
+      for (size_t k = 0; k < l.weights.tensor(i).size(); ++k)
+        l.weights.tensor(i)[k] += static_cast<float>(by * static_cast<double>(l.trainer->gradients().tensor(i)[k]) / norm);
+    l.weights.pack(l.ctx);
+  };
+  move(step);
+  const double up = loss();
+  move(-2 * step);
+  const double down = loss();
+  EXPECT_NEAR((up - down) / (2 * step), norm, 0.02 * norm);
+}
+
 TEST(Schedule, WarmsUpAndDecays) {
   EXPECT_FLOAT_EQ(scheduled_lr("constant", 1, 0, 10, 100), 0.1f);
   EXPECT_FLOAT_EQ(scheduled_lr("constant", 1, 50, 10, 100), 1.0f);
