@@ -10,7 +10,7 @@ cd "$source"
 
 # A few small steps of the quickstart; every run gets the same config but for what it is about.
 small=(sft.steps=8 sft.examples_per_step=16 algorithm.steps=4 algorithm.prompts_per_step=6 algorithm.samples_per_prompt=4
-  rollout.max_new_tokens=24 rollout.max_sequences=16 eval.problems=10 checkpoint.every=1 optimizer.warmup_steps=0)
+  "reward.functions=[python:tests/system/digit_reward.py:reward]" optimizer.lr=1e-3 rollout.max_new_tokens=24 rollout.max_sequences=16 eval.problems=10 checkpoint.every=1 optimizer.warmup_steps=0)
 train() { # NAME [override...]
   local name=$1
   shift
@@ -28,6 +28,7 @@ for r in steps:
     assert r["numerics/tokens_compared"] > 0, r
     assert r["numerics/bits_differing"] == 0, r
     assert r["training/rollout_actor_probs_pearson_corr"] == 1, r
+    assert r["training/updates"] == 1, r
     dropped = sum(v for k, v in r.items() if k.startswith("training/dropped/"))
     assert r["training/issued"] == r["training/trained"] + dropped == 24, r
 PY
