@@ -185,7 +185,7 @@ void Conductor::State::on_episode(Worker& w, const wire::Episode& e) {
   FULMEN_CHECK(e.completion_size() == e.logprob_size(), w.name + ": episode with " +
                                                             std::to_string(e.completion_size()) + " tokens and " +
                                                             std::to_string(e.logprob_size()) + " log-probs");
-  FULMEN_CHECK(e.weights_digest() == manifest->root(),
+  FULMEN_CHECK(e.finish() == wire::FINISH_ABORTED || e.weights_digest() == manifest->root(),
                w.name + ": episode generated with other weights than version " + std::to_string(version));
   const size_t at = missing->second;
   Episode& out = batch->episodes[at];

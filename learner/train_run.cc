@@ -85,6 +85,8 @@ LearnerParts::LearnerParts(const base::Config& c)
       pool(c.run.threads > 0 ? c.run.threads : static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN))),
       ctx(kernels::cpu_context(pool)),
       cache_dtype(c.model.cache_dtype == "bf16" ? kernels::DType::kBf16 : kernels::DType::kF32) {
+  FULMEN_CHECK(c.learner.ranks == 1, "learner.ranks: got " + std::to_string(c.learner.ranks) +
+                                         ", but this version trains on one rank; use 1");
   FULMEN_CHECK(c.run.device != "cuda", "run.device: got cuda, but this build has no GPU backend; use cpu or auto");
   const auto dtype = c.model.weights_dtype == "bf16" ? kernels::DType::kBf16 : kernels::DType::kF32;
   const model::ModelConfig mc = model::load_model_config(c.model.path);
