@@ -9,6 +9,8 @@
 //
 // Weights are random, so routing is as even as it gets: all distinct experts counted are those really chosen.
 
+#include <fmt/core.h>
+
 #include <cmath>
 #include <cstdio>
 #include <numeric>
@@ -30,14 +32,13 @@ using model::ModelConfig;
 ModelConfig shape_config(char name) {
   const int C = name == 'T' ? 128 : name == 'S' ? 256 : 512, H = name == 'M' ? 8 : 4, KV = name == 'M' ? 2 : 1;
   const int D = name == 'T' ? 32 : 64, V = name == 'T' ? 512 : name == 'S' ? 4096 : 32000;
-  const auto key = [](const char* k, int v) { return std::string("\"") + k + "\":" + std::to_string(v) + ","; };
   return model::parse_model_config(
-      "{" + key("hidden_size", C) + key("intermediate_size", C) + key("num_hidden_layers", 8) +
-          key("num_attention_heads", H) + key("num_key_value_heads", KV) + key("head_dim", D) +
-          key("rotary_dim", D / 2) + key("num_local_experts", 32) + key("num_experts_per_tok", 2) +
-          key("vocab_size", V) +
-          R"("attn_type_list":[0,0,0,0,0,0,0,1],"postnorm":true,"rope_theta":10000,"model_type":"minimax_m1",)" +
-          R"("architectures":["MiniMaxM1ForCausalLM"],"initializer_range":0.06})",
+      fmt::format(R"({{"hidden_size":{},"intermediate_size":{},"num_hidden_layers":8,"num_attention_heads":{},)"
+                  R"("num_key_value_heads":{},"head_dim":{},"rotary_dim":{},"num_local_experts":32,)"
+                  R"("num_experts_per_tok":2,"vocab_size":{},"attn_type_list":[0,0,0,0,0,0,0,1],"postnorm":true,)"
+                  R"("rope_theta":10000,"model_type":"minimax_m1","architectures":["MiniMaxM1ForCausalLM"],)"
+                  R"("initializer_range":0.06}})",
+                  C, C, H, KV, D, D / 2, V),
       "bench shape");
 }
 
@@ -101,13 +102,12 @@ struct Bench {
 
 void print(const std::string& name, int threads, double per_s, double share, bool quiet, double others) {
   std::printf("%-34s %7d %12.0f %10s %8.0f%%\n", name.c_str(), threads, per_s,
-              quiet ? (std::to_string(static_cast<int>(100 * share + 0.5)) + "%").c_str() : "noisy", 100 * others);
+              quiet ? fmt::format("{:.0f}%", 100 * share).c_str() : "noisy", 100 * others);
   std::fflush(stdout);
 }
 
 void decode(char name, int B, DType dtype, int threads, const Options& options) {
-  const std::string title =
-      std::string(1, name) + (dtype == DType::kF32 ? " f32" : " bf16") + " decode, batch " + std::to_string(B);
+  const std::string title = fmt::format("{} {} decode, batch {}", name, dtype == DType::kF32 ? "f32" : "bf16", B);
   if (title.find(options.filter) == std::string::npos) return;
   Bench b(name, threads, dtype);
   constexpr int kContext = 128;
@@ -162,7 +162,7 @@ double forward_flops(const Bench& b, double rows, double length) {  // rows in s
 }
 
 void prefill(char name, int threads, const Options& options) {
-  const std::string title = std::string(1, name) + " f32 prefill, 512 tokens";
+  const std::string title = fmt::format("{} f32 prefill, 512 tokens", name);
   if (title.find(options.filter) == std::string::npos) return;
   Bench b(name, threads, DType::kF32);
   model::Cache cache(b.config, DType::kF32, 1, 8, 8);
@@ -186,7 +186,7 @@ void prefill(char name, int threads, const Options& options) {
 }
 
 void training(char name, int threads, const Options& options) {
-  const std::string title = std::string(1, name) + " f32 training step, 4096 tokens";
+  const std::string title = fmt::format("{} f32 training step, 4096 tokens", name);
   if (title.find(options.filter) == std::string::npos) return;
   Bench b(name, threads, DType::kF32);
   learner::Trainer trainer(b.weights, DType::kF32, false, 4096, b.ctx);
