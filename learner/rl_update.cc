@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "kernels/lm_head.h"
+
 namespace fulmen::learner {
 namespace {
 
@@ -53,7 +55,7 @@ LossStats one_update(const base::Config& config, const std::vector<Episode*>& pa
                               .entropy_coef = config.algorithm.entropy_coef};
   LossStats stats;
   trainer.accumulate(
-      sequences, 1.0f / config.rollout.temperature, settings.entropy_coef != 0,
+      sequences, kernels::inverse_temperature(config.rollout.temperature), settings.entropy_coef != 0,
       [&](size_t i, std::span<const float> logprob, std::span<const float> entropy, std::span<float> dlogprob,
           std::span<float> dentropy) {
         if (compares) compare(*part[i], logprob, r);
@@ -92,7 +94,7 @@ UpdateResult rl_update(const base::Config& config, std::span<Episode> episodes, 
   for (const Episode& e : episodes)
     if (!e.completion.empty() && !(one && e.trained)) scored.push_back(&e), sequences.push_back(sequence_of(e));
   std::vector<std::vector<float>> logprob;
-  trainer.score(sequences, 1.0f / config.rollout.temperature, logprob);
+  trainer.score(sequences, kernels::inverse_temperature(config.rollout.temperature), logprob);
   for (size_t i = 0; i < scored.size(); ++i) compare(*scored[i], logprob[i], r), progress(rows_of(*scored[i]));
   r.score_s = now_s() - begin;
 
