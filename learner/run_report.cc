@@ -107,7 +107,8 @@ void print_summary(const Summary& s) {
     row("exported", fmt::format("{} ({} parameters, M1-style Hugging Face directory)", s.export_dir,
                                 base::format_count(static_cast<double>(s.parameters))));
   row("look at it", "fulmen report " + s.run_dir);
-  if (!s.export_dir.empty()) row("talk to it", "fulmen generate --model " + s.export_dir + " --prompt '12+7*3='");
+  if (!s.export_dir.empty())
+    row("talk to it", "fulmen generate --model " + s.export_dir + " --prompt '" + s.example_prompt + "'");
   std::fflush(stdout);
 }
 

@@ -22,7 +22,7 @@ struct PhaseTimes {
 };
 
 struct Summary {
-  std::string run_dir, export_dir;
+  std::string run_dir, export_dir, example_prompt;
   double accuracy_before = -1, accuracy_after_sft = -1, accuracy_after = -1;
   int64_t eval_problems = 0, steps = 0, episodes = 0, tokens_generated = 0, tokens_compared = 0, bits_differing = 0;
   double reward_first = 0, reward_last = 0, seconds = 0;

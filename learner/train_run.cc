@@ -382,6 +382,7 @@ class TrainRun {
                              bf16 ? model::FileDType::kBf16 : model::FileDType::kF32, tokenizer_dir);
     }
     summary_.run_dir = config_.run.dir;
+    summary_.example_prompt = config_.data.task.empty() ? "TEXT" : train_data_->record(0).prompt;
     summary_.accuracy_before = state_.accuracy_before;
     summary_.accuracy_after_sft = state_.accuracy_after_sft;
     summary_.episodes = state_.episodes, summary_.tokens_generated = state_.tokens_generated;
