@@ -73,8 +73,9 @@ void set_member(const Setting& s, const Key& key) {
 // "workers" alone is a natural slip: when no whole key is near, a key that ends in the word is.
 std::string suggest(const std::string& word, const std::vector<Key>& keys) {
   std::vector<std::string> names;
+  names.reserve(keys.size());
   for (const Key& key : keys) names.push_back(key.name);
-  const std::string near = nearest(word, names);
+  std::string near = nearest(word, names);
   if (!near.empty()) return near;
   const std::string ending = "." + word.substr(word.rfind('.') + 1);
   const auto match =

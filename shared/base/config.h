@@ -87,8 +87,8 @@ struct SftSection {
   int examples_per_step = 64;
   float lr = 1e-3f;
   int warmup_steps = 10;
-  float answer_share = 1.0f;          // of the examples of a task; the others stop before the final answer
-  std::string data;  // JSONL with prompt and completion; empty = worked examples of data.task
+  float answer_share = 1.0f;  // of the examples of a task; the others stop before the final answer
+  std::string data;           // JSONL with prompt and completion; empty = worked examples of data.task
 };
 
 struct RewardSection {
