@@ -12,7 +12,10 @@
 namespace fulmen::kernels::FULMEN_ISA {
 namespace {
 
-#ifdef __AVX512F__
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr int kMaxTileRows = 2;  // instrumented, the large tiles take the compiler many minutes
+constexpr int tile_strip(int) { return 2; }
+#elif defined(__AVX512F__)
 constexpr int kMaxTileRows = 12;  // 12 x 2 accumulators of 32 registers
 constexpr int tile_strip(int rows) { return rows >= 5 ? 2 : rows >= 2 ? 4 : 8; }
 #else
@@ -32,8 +35,10 @@ FULMEN_INLINE void for_row_tiles(int n, F f) {
   for (; i + kMaxTileRows <= n; i += kMaxTileRows) f(TileRows<kMaxTileRows>{}, i);
   if constexpr (kMaxTileRows > 8)
     if (i + 8 <= n) f(TileRows<8>{}, i), i += 8;
-  if (i + 4 <= n) f(TileRows<4>{}, i), i += 4;
-  if (i + 2 <= n) f(TileRows<2>{}, i), i += 2;
+  if constexpr (kMaxTileRows > 4)
+    if (i + 4 <= n) f(TileRows<4>{}, i), i += 4;
+  if constexpr (kMaxTileRows > 2)
+    if (i + 2 <= n) f(TileRows<2>{}, i), i += 2;
   if (i < n) f(TileRows<1>{}, i);
 }
 
