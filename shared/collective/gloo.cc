@@ -8,6 +8,7 @@
 #include <gloo/rendezvous/file_store.h>
 #include <gloo/rendezvous/prefix_store.h>
 #include <gloo/transport/tcp/device.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <cstring>
@@ -164,6 +165,7 @@ std::unique_ptr<Collective> make_gloo(const GlooOptions& options) {
   FULMEN_CHECK(!options.epoch.empty() && options.epoch.find('/') == std::string::npos,
                "collective: got epoch \"" + options.epoch + "\", want a name without a slash");
   if (options.size == 1) return make_self();
+  signal(SIGPIPE, SIG_IGN);  // Gloo writes to sockets of ranks that may have died; the call then fails by errno
   return std::make_unique<Gloo>(options);
 }
 

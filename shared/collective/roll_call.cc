@@ -61,7 +61,7 @@ void RollCall::begin_call() {
   }
 }
 
-std::string RollCall::suspects() const {
+std::string RollCall::suspects_now() const {
   std::vector<int> dead, late;
   for (int r = 0; r < size_; r++) {
     if (r == rank_) continue;
@@ -77,7 +77,18 @@ std::string RollCall::suspects() const {
   }
   if (!dead.empty()) return ranks_text(dead) + (dead.size() == 1 ? " is gone" : " are gone");
   if (!late.empty()) return fmt::format("{} did not come to call {}", ranks_text(late), calls_);
-  return "all ranks are there";
+  return "";
+}
+
+// A dying process closes its sockets a moment before its lock: it looks late, or even there, for that long.
+std::string RollCall::suspects() const {
+  std::string found;
+  for (int tries = 0; tries < 20; ++tries) {
+    found = suspects_now();
+    if (found.find("gone") != std::string::npos) return found;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return found.empty() ? "all ranks are there" : found;
 }
 
 }  // namespace fulmen::collective

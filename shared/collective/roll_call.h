@@ -21,6 +21,7 @@ class RollCall {
   std::string suspects() const;  // "rank 2 is dead" | "ranks 1, 2 have not come to call 7" | "all ranks are there"
 
  private:
+  std::string suspects_now() const;  // "" when every rank is there and not late
   std::string path(int rank) const;
 
   std::string prefix_;
