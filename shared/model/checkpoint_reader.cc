@@ -66,6 +66,11 @@ struct CheckpointReader::Catalog {
   }
 };
 
+std::string weights_directory(const std::string& dir) {
+  const bool nested = !fs::exists(dir + "/config.json") && fs::exists(dir + "/model/config.json");
+  return nested ? dir + "/model" : dir;
+}
+
 bool has_weights(const std::string& dir) { return fs::exists(dir + kIndex) || fs::exists(dir + kSingle); }
 
 CheckpointReader::CheckpointReader(const std::string& dir, const ModelConfig& config) : specs_(tensor_specs(config)) {

@@ -46,6 +46,9 @@ class CheckpointReader {
   std::vector<std::string> skipped_;
 };
 
+// dir, or dir/model when only that has a config.json: a checkpoint of a run keeps its weights there.
+std::string weights_directory(const std::string& dir);
+
 // True if dir holds an index or a single weights file.
 bool has_weights(const std::string& dir);
 

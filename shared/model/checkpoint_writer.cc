@@ -206,14 +206,16 @@ void write_checkpoint(const std::string& dir, const ModelConfig& config, const T
 
 void copy_checkpoint(const std::string& from, const std::string& to, FileDType dtype,
                      const CheckpointProgress& progress) {
-  const ModelConfig config = load_model_config(from);
-  const CheckpointReader reader(from, config);
-  write_checkpoint(
-      to, config, [&](size_t i, int64_t first, std::span<float> out) { reader.read(i, first, out); }, {dtype, from},
-      progress);
+  const std::string path = weights_directory(from);
+  const ModelConfig config = load_model_config(path);
+  const CheckpointReader reader(path, config);
+  const auto source = [&](size_t i, int64_t first, std::span<float> out) { reader.read(i, first, out); };
+  write_checkpoint(to, config, source, {dtype, path}, progress);
 }
 
-FileDType lossless_dtype(const CheckpointReader& reader) {
+FileDType lossless_dtype(const std::string& dir) {
+  const std::string path = weights_directory(dir);
+  const CheckpointReader reader(path, load_model_config(path));
   for (size_t i = 0; i < reader.specs().size(); ++i)
     if (!reader.specs()[i].fp32_on_disk && reader.dtype(i) != StoredDType::kBf16) return FileDType::kF32;
   return FileDType::kBf16;

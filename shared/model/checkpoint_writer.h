@@ -13,8 +13,6 @@
 
 namespace fulmen::model {
 
-class CheckpointReader;
-
 enum class FileDType { kF32, kBf16 };  // router is always fp32 on disk
 
 struct CheckpointProgress {
@@ -36,12 +34,12 @@ struct CheckpointLayout {
 void write_checkpoint(const std::string& dir, const ModelConfig& config, const TensorSource& source,
                       const CheckpointLayout& layout, const CheckpointProgress& progress = {});
 
-// Copies a checkpoint to the original layout. Never holds more than a piece of a tensor in memory.
+// Copies a checkpoint, also one of a run, to the original layout. Never holds more than a piece of a tensor in memory.
 void copy_checkpoint(const std::string& from, const std::string& to, FileDType dtype,
                      const CheckpointProgress& progress = {});
 
-// The narrowest dtype that keeps every value of a checkpoint: bf16 if all but its fp32 routers are stored so.
-FileDType lossless_dtype(const CheckpointReader& reader);
+// The narrowest dtype that keeps every value of a checkpoint: bf16 if all but its routers are stored so.
+FileDType lossless_dtype(const std::string& dir);
 
 // Compares every tensor with model.safetensors.digests.json. Throws Error naming file and tensor that differ; false if
 // the directory has no such file.

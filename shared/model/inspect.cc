@@ -147,7 +147,8 @@ std::string with_commas(int64_t n) {
   return s;
 }
 
-std::string inspect(const std::string& path, const InspectOptions& options, const CheckpointProgress& progress) {
+std::string inspect(const std::string& given, const InspectOptions& options, const CheckpointProgress& progress) {
+  const std::string path = weights_directory(given);
   const ModelConfig config = load_model_config(path);
   std::string text = summary(config);
   std::unique_ptr<CheckpointReader> reader;

@@ -13,8 +13,8 @@ struct InspectOptions {
   bool read_weights = true;   // compare stored bytes with the digests, where there are any
 };
 
-// path: a config.json, or a directory with one and perhaps weights, which are then checked. Throws Error on the first
-// defect.
+// path: a config.json, a directory with one and perhaps weights, which are then checked, or a run's checkpoint. Throws
+// Error on the first defect.
 std::string inspect(const std::string& path, const InspectOptions& options, const CheckpointProgress& progress = {});
 
 std::string with_commas(int64_t n);  // 456,089,655,296

@@ -8,7 +8,6 @@
 
 #include "kernels/error.h"
 #include "shared/base/progress.h"
-#include "shared/model/checkpoint_reader.h"
 #include "shared/model/checkpoint_writer.h"
 #include "shared/model/gsm8k_records.h"
 #include "shared/model/inspect.h"
@@ -32,7 +31,8 @@ struct Inspect {
   bool tensors = false, quick = false;
 
   void declare(CLI::App& app) {
-    app.add_option("PATH", path, "a config.json, or a directory with one and perhaps weights")->required();
+    app.add_option("PATH", path, "a config.json, a directory with one and perhaps weights, or a run's checkpoint")
+        ->required();
     app.add_flag("--tensors", tensors, "list every tensor by name instead of groups");
     app.add_flag("--no-digests", quick, "check names and shapes only; do not read the weights");
   }
@@ -60,7 +60,7 @@ struct Copy {
   }
   void run() const {
     model::FileDType type = dtype == "f32" ? model::FileDType::kF32 : model::FileDType::kBf16;
-    if (dtype == "keep") type = model::lossless_dtype(model::CheckpointReader(from, model::load_model_config(from)));
+    if (dtype == "keep") type = model::lossless_dtype(from);
     std::unique_ptr<base::Progress> bar;
     model::copy_checkpoint(from, to, type, shown_by(bar, "writing " + to));
     bar.reset();

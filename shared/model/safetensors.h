@@ -3,9 +3,9 @@
 // data_offsets} with an optional __metadata__ of strings, then the data without holes. Reading maps the file and checks
 // all of that before a tensor is touched; every error is one line naming file and tensor. F32, BF16 and F16 are read,
 // other dtypes are refused by name. Values are little-endian, as the hosts this program runs on.
+// A file must not shrink while it is mapped.
 
 #include <cstdint>
-#include <map>
 #include <span>
 #include <string>
 #include <string_view>

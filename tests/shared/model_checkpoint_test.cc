@@ -126,7 +126,7 @@ TEST_F(Checkpoint, ImportThenExportGivesEqualBytes) {
   const ModelConfig config = small_config();
   for (FileDType dtype : {FileDType::kBf16, FileDType::kF32}) {
     const std::string first = write("first", config, dtype, 100000);
-    EXPECT_EQ(lossless_dtype(CheckpointReader(first, config)), dtype);
+    EXPECT_EQ(lossless_dtype(first), dtype);
     Weights weights(config, kernels::DType::kF32);
     load_checkpoint(first, weights);
     save_checkpoint(dir("second"), weights, dtype, first, 3000);

@@ -110,6 +110,10 @@ TEST_F(ModelTool, ExportOfAnImportHasEqualBytes) {
       EXPECT_EQ(base::read_file(entry.path().string()), base::read_file(dir_ + "/exported/" + name)) << name;
     }
   }
+  fs::create_directories(dir_ + "/step_7");
+  fs::copy(dir_ + "/exported", dir_ + "/step_7/model");  // as a run's checkpoint has it
+  EXPECT_EQ(run("inspect " + dir_ + "/step_7").code, 0);
+  EXPECT_EQ(run("export " + dir_ + "/step_7 " + dir_ + "/from_run").code, 0);
   const std::string narrow = dir_ + "/exported";
   EXPECT_EQ(run("export " + narrow + " " + narrow).code, 0) << "in place";
   fails_in_one_line("export " + dir_ + "/nowhere " + dir_ + "/x", "", "nowhere");
