@@ -9,51 +9,13 @@
 #include <string>
 #include <vector>
 
-#include "kernels/table.h"
+#include "tests/kernels/properties.h"
 #include "tests/reference/attention_ref.h"
 
 namespace fulmen::kernels {
 namespace {
 
-using Floats = std::vector<float>;
-using Doubles = std::vector<double>;
-
 const std::vector<int> kLengths = {1, 63, 64, 65, 200};
-
-bool has_avx512() {
-  ThreadPool pool(1);
-  return std::string(cpu_context(pool).table->name) == "cpu-avx512";
-}
-
-std::vector<const char*> isas() {
-  return has_avx512() ? std::vector<const char*>{"avx2", "avx512"} : std::vector<const char*>{"avx2"};
-}
-
-struct Machine {
-  explicit Machine(const char* isa = "auto", int threads = 1) : pool(threads), ctx(cpu_context(pool, isa)) {}
-  ThreadPool pool;
-  Context ctx;
-};
-
-float bf16_value(float x) {
-  uint32_t u;
-  std::memcpy(&u, &x, 4);
-  u = (u + 0x7FFF + ((u >> 16) & 1)) & 0xFFFF0000u;
-  std::memcpy(&x, &u, 4);
-  return x;
-}
-
-Floats normals(size_t n, uint32_t seed, bool bf16 = false) {
-  std::mt19937 gen(seed);
-  std::normal_distribution<float> d;
-  Floats v(n);
-  for (float& x : v) x = bf16 ? bf16_value(d(gen)) : d(gen);
-  return v;
-}
-
-bool same_bits(const Floats& a, const Floats& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
 
 // The kernels' exp, operation by operation.
 float kernel_exp(float x) {
@@ -74,10 +36,10 @@ struct Batch {
       segments.push_back({T, n, 0, -1});
       T += n;
     }
-    q = normals(T * H * D, seed);
+    q = normal_floats(T * H * D, seed);
     for (float& x : q) x *= 1.5f;
-    k = normals(T * KV * D, seed + 1000, bf16);
-    v = normals(T * KV * D, seed + 2000, bf16);
+    k = bf16 ? normal_bf16(T * KV * D, seed + 1000) : normal_floats(T * KV * D, seed + 1000);
+    v = bf16 ? normal_bf16(T * KV * D, seed + 2000) : normal_floats(T * KV * D, seed + 2000);
   }
 
   template <class F = float>
@@ -232,7 +194,7 @@ void expect_near(const Floats& got, const Doubles& want, double tolerance, const
 TEST(AttentionForward, EqualsTheScalarChainBitForBit) {
   for (const char* isa : isas())
     for (int D : {16, 64, 128, 208}) {
-      Machine m(isa, 2);
+      Machine m(2, isa);
       const Batch b(6, 2, D, D > 64 ? std::vector<int>{70, 129} : kLengths, D);
       const Floats o = b.learner(m.ctx);
       for (const Segment& s : b.segments)
@@ -246,7 +208,7 @@ TEST(AttentionForward, EqualsTheScalarChainBitForBit) {
 }
 
 TEST(AttentionForward, SplitsOfALongContextEqualTheScalarChain) {
-  Machine m;
+  Machine m(1);
   const Batch b(1, 1, 16, {2100}, 3);
   const Floats o = b.learner(m.ctx);
   const auto rows_equal = [&](int from, int to, int split) {
@@ -259,7 +221,7 @@ TEST(AttentionForward, SplitsOfALongContextEqualTheScalarChain) {
 
 TEST(AttentionForward, IsSoftmaxInDoublePrecision) {
   for (int D : {16, 32, 64, 128}) {
-    Machine m;
+    Machine m(1);
     const Batch b(2, 1, D, kLengths, 20 + D);
     Floats lse;
     const Floats o = b.learner(m.ctx, &lse);
@@ -281,7 +243,7 @@ TEST(AttentionDecode, RowEqualsPackedForwardBitForBit) {
       for (uint32_t seed = 1; seed <= 4; ++seed) {
         const int KV = seed % 2 ? 1 : 2;
         const Batch b(4, KV, seed < 3 ? 64 : 32, {1, 63, 64, 65, 200, 130, 17}, seed, kv == DType::kBf16);
-        Machine m(isa, 1 + seed % 2);
+        Machine m(1 + seed % 2, isa);
         ASSERT_TRUE(same_bits(b.learner(m.ctx), Rollout(b, kv, seed).run(m.ctx, 70))) << isa << " seed " << seed;
       }
 }
@@ -290,14 +252,14 @@ TEST(AttentionDecode, LongContextsMaySpreadTheirSplitsOverThreads) {
   for (const char* isa : isas())
     for (int threads : {1, 2, 5}) {
       const Batch b(2, 1, 32, {2100, 1030}, 7);
-      Machine m(isa, threads);
+      Machine m(threads, isa);
       ASSERT_TRUE(same_bits(b.learner(m.ctx), Rollout(b, DType::kF32, threads).run(m.ctx, 12))) << isa << threads;
     }
 }
 
 TEST(AttentionForward, DoesNotDependOnThreadsPackingOrInstructionSet) {
   const Batch b(8, 2, 64, {200, 1, 64, 90}, 5);
-  Machine one("avx2"), two("auto", 2);
+  Machine one(1, "avx2"), two(2);
   Floats lse1, lse2;
   const Floats o = b.learner(one.ctx, &lse1);
   EXPECT_TRUE(same_bits(o, b.learner(two.ctx, &lse2)));
@@ -315,9 +277,9 @@ TEST(AttentionForward, DoesNotDependOnThreadsPackingOrInstructionSet) {
 TEST(AttentionBackward, MatchesTheReferenceGradient) {
   for (const char* isa : isas())
     for (int D : {16, 64, 128}) {
-      Machine m(isa);
+      Machine m(1, isa);
       const Batch b(4, 2, D, {65, 1, 64, 150}, 30 + D);
-      const Floats g = normals(b.q.size(), 31), d = b.gradient(g, m.ctx);
+      const Floats g = normal_floats(b.q.size(), 31), d = b.gradient(g, m.ctx);
       const Floats dq(d.begin(), d.begin() + b.q.size()), dk(d.begin() + b.q.size(), d.end() - b.v.size()),
           dv(d.end() - b.v.size(), d.end());
       for (const Segment& s : b.segments)
@@ -337,10 +299,10 @@ TEST(AttentionBackward, MatchesTheReferenceGradient) {
 }
 
 TEST(AttentionBackward, MatchesFiniteDifferences) {
-  Machine m;
+  Machine m(1);
   const int D = 16, n = 70;
   const Batch b(1, 1, D, {n}, 40);
-  const Floats g = normals(n * D, 41), d = b.gradient(g, m.ctx);
+  const Floats g = normal_floats(n * D, 41), d = b.gradient(g, m.ctx);
   Doubles in[3] = {Doubles(b.q.begin(), b.q.end()), Doubles(b.k.begin(), b.k.end()), Doubles(b.v.begin(), b.v.end())};
   const auto loss = [&] {
     const Doubles o = reference::attention_double(in[0], in[1], in[2], n, D).o;
@@ -363,8 +325,8 @@ TEST(AttentionBackward, MatchesFiniteDifferences) {
 
 TEST(AttentionBackward, DoesNotDependOnThreadsScheduleOrInstructionSet) {
   const Batch b(4, 2, 64, {130, 64, 3}, 50);  // one thread walks a head once, four threads split it in two passes
-  const Floats g = normals(b.q.size(), 51);
-  Machine one("avx2"), two("auto", 1), many("auto", 4);
+  const Floats g = normal_floats(b.q.size(), 51);
+  Machine one(1, "avx2"), two(1), many(4);
   const Floats d = b.gradient(g, one.ctx);
   EXPECT_TRUE(same_bits(d, b.gradient(g, two.ctx)));
   EXPECT_TRUE(same_bits(d, b.gradient(g, many.ctx)));
@@ -372,13 +334,13 @@ TEST(AttentionBackward, DoesNotDependOnThreadsScheduleOrInstructionSet) {
 }
 
 TEST(Attention, EmptyBatchIsNothingToDo) {
-  Machine m;
+  Machine m(1);
   attention_forward({.H = 1, .KV = 1, .D = 16}, m.ctx);
   attention_backward({.H = 1, .KV = 1, .D = 16}, m.ctx);
 }
 
 TEST(Attention, WrongArgumentsAreNamed) {
-  Machine m;
+  Machine m(1);
   const Batch b(4, 2, 32, {5, 70}, 60);
   Cache cache(3, 2, b, DType::kF32, 1);
   const auto expect = [&](const char* word, auto change) {

@@ -8,52 +8,16 @@
 #include <string>
 #include <vector>
 
-#include "kernels/table.h"
+#include "tests/kernels/properties.h"
 #include "tests/reference/lightning_ref.h"
 
 namespace fulmen::kernels {
 namespace {
 
-using Floats = std::vector<float>;
 using reference::DoubleRows;
 
 constexpr int kDecays = kLightningBlock + 1;
 const std::vector<int> kLengths = {1, 63, 64, 65, 200};
-
-bool has_avx512() {
-  ThreadPool pool(1);
-  return std::string(cpu_context(pool).table->name) == "cpu-avx512";
-}
-
-std::vector<const char*> isas() {
-  return has_avx512() ? std::vector<const char*>{"avx2", "avx512"} : std::vector<const char*>{"avx2"};
-}
-
-struct Machine {
-  explicit Machine(const char* isa = "auto", int threads = 1) : pool(threads), ctx(cpu_context(pool, isa)) {}
-  ThreadPool pool;
-  Context ctx;
-};
-
-float bf16_value(float x) {
-  uint32_t u;
-  std::memcpy(&u, &x, 4);
-  u = (u + 0x7FFF + ((u >> 16) & 1)) & 0xFFFF0000u;
-  std::memcpy(&x, &u, 4);
-  return x;
-}
-
-Floats normals(size_t n, uint32_t seed, bool bf16 = false) {
-  std::mt19937 gen(seed);
-  std::normal_distribution<float> d;
-  Floats v(n);
-  for (float& x : v) x = bf16 ? bf16_value(d(gen)) : d(gen);
-  return v;
-}
-
-bool same_bits(const Floats& a, const Floats& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
 
 // One layer, some packed sequences.
 struct Batch {
@@ -63,7 +27,7 @@ struct Batch {
       segments.push_back({T, n, 0, -1});
       T += n;
     }
-    qkv = normals(T * H * 3 * D, seed, bf16);
+    qkv = bf16 ? normal_bf16(T * H * 3 * D, seed) : normal_floats(T * H * 3 * D, seed);
     lightning_slopes(H, 1, 8, slope.data());
     lightning_decay_table(slope.data(), H, pw.data());
   }
@@ -201,7 +165,7 @@ TEST(LightningSlopes, FollowTheAlibiRuleForAnyHeadCount) {
 TEST(LightningForward, EqualsTheScalarChainBitForBit) {
   for (const char* isa : isas())
     for (int D : {16, 32, 64, 128, 208}) {
-      Machine m(isa);
+      Machine m(1, isa);
       const Batch b(2, D, D > 64 ? std::vector<int>{70, 129} : kLengths, 10 + D);
       const Floats o = b.learner(m.ctx);
       for (const Segment& s : b.segments)
@@ -216,7 +180,7 @@ TEST(LightningForward, EqualsTheScalarChainBitForBit) {
 
 TEST(LightningForward, IsTheRecurrenceInDoublePrecision) {
   for (int D : {16, 64, 128}) {
-    Machine m;
+    Machine m(1);
     const Batch b(3, D, kLengths, 20 + D);
     const Floats o = b.learner(m.ctx);
     for (const Segment& s : b.segments)
@@ -235,7 +199,7 @@ TEST(LightningDecode, RowEqualsChunkedForwardBitForBit) {
       for (uint32_t seed = 1; seed <= 4; ++seed) {
         const int D = seed % 2 ? 64 : 128;
         const Batch b(2, D, {1, 63, 64, 65, 200, 130, 17}, seed, kv == DType::kBf16);
-        Machine one(isa), two(isa, 2);
+        Machine one(1, isa), two(2, isa);
         const Floats packed = b.learner(one.ctx);
         ASSERT_TRUE(same_bits(packed, Rollout(b, kv, seed).run(seed % 2 ? two.ctx : one.ctx)))
             << isa << " seed " << seed;
@@ -244,7 +208,7 @@ TEST(LightningDecode, RowEqualsChunkedForwardBitForBit) {
 
 TEST(LightningForward, DoesNotDependOnThreadsPackingOrInstructionSet) {
   const Batch b(3, 128, {200, 1, 64, 90}, 5);
-  Machine one("avx2"), two("auto", 2);
+  Machine one(1, "avx2"), two(2);
   const Floats o = b.learner(one.ctx);
   EXPECT_TRUE(same_bits(o, b.learner(two.ctx)));
   EXPECT_TRUE(same_bits(o, b.learner(one.ctx)));
@@ -257,7 +221,7 @@ TEST(LightningForward, DoesNotDependOnThreadsPackingOrInstructionSet) {
 
 TEST(LightningForward, ReusedSlotNeedsNoClearing) {
   const Batch b(2, 64, {150, 80}, 6);
-  Machine m;
+  Machine m(1);
   Rollout r(b, DType::kF32, 1);
   const Floats first = r.run(m.ctx);
   std::fill(r.cache().state.begin(), r.cache().state.end(), NAN);
@@ -278,7 +242,7 @@ TEST(LightningForward, ReusedSlotNeedsNoClearing) {
 
 TEST(LightningForward, StateDoesNotDependOnHistory) {
   const Batch b(2, 64, {200, 129}, 7);
-  Machine m;
+  Machine m(1);
   Rollout x(b, DType::kF32, 1), y(b, DType::kF32, 2);
   x.run(m.ctx);
   y.run(m.ctx);
@@ -290,7 +254,7 @@ TEST(LightningForward, StateDoesNotDependOnHistory) {
 
 // The bit tests above have power only if another order of summation shows.
 TEST(LightningForward, RecurrenceAndShiftedOrSmallerBlocksDiffer) {
-  Machine m;
+  Machine m(1);
   const int D = 64, n = 200;
   const Batch b(1, D, {n}, 8);
   const Floats o = b.learner(m.ctx);
@@ -325,9 +289,9 @@ TEST(LightningForward, RecurrenceAndShiftedOrSmallerBlocksDiffer) {
 TEST(LightningBackward, MatchesTheReferenceGradient) {
   for (const char* isa : isas())
     for (int D : {16, 64, 128}) {
-      Machine m(isa);
+      Machine m(1, isa);
       const Batch b(2, D, {65, 1, 64, 150}, 30 + D);
-      const Floats g = normals(b.T * b.H * D, 31), d = b.gradient(g, m.ctx);
+      const Floats g = normal_floats(b.T * b.H * D, 31), d = b.gradient(g, m.ctx);
       for (const Segment& s : b.segments)
         for (int h = 0; h < b.H; ++h) {
           DoubleRows in[3];
@@ -342,10 +306,10 @@ TEST(LightningBackward, MatchesTheReferenceGradient) {
 }
 
 TEST(LightningBackward, MatchesFiniteDifferences) {
-  Machine m;
+  Machine m(1);
   const int D = 16, n = 70;
   const Batch b(1, D, {n}, 40);
-  const Floats g = normals(n * D, 41), d = b.gradient(g, m.ctx);
+  const Floats g = normal_floats(n * D, 41), d = b.gradient(g, m.ctx);
   const auto loss = [&](const DoubleRows in[3]) {
     const DoubleRows o = reference::lightning_double(in[0], in[1], in[2], n, D, b.slope[0]);
     double sum = 0;
@@ -369,15 +333,15 @@ TEST(LightningBackward, MatchesFiniteDifferences) {
 
 TEST(LightningBackward, DoesNotDependOnThreadsOrInstructionSet) {
   const Batch b(2, 128, {130, 64, 3}, 50);
-  const Floats g = normals(b.T * 2 * 128, 51);
-  Machine one("avx2"), two("auto", 2);
+  const Floats g = normal_floats(b.T * 2 * 128, 51);
+  Machine one(1, "avx2"), two(2);
   const Floats d = b.gradient(g, one.ctx);
   EXPECT_TRUE(same_bits(d, b.gradient(g, two.ctx)));
   EXPECT_TRUE(same_bits(d, b.gradient(g, two.ctx)));
 }
 
 TEST(Lightning, EmptyBatchIsNothingToDo) {
-  Machine m;
+  Machine m(1);
   lightning_forward({.H = 1, .D = 16}, m.ctx);
   lightning_backward({.H = 1, .D = 16}, m.ctx);
   lightning_recurrent_step({.H = 1, .D = 16}, m.ctx);
@@ -393,7 +357,7 @@ std::string error_of(const LightningForward& a, Context& ctx) {
 }
 
 TEST(Lightning, WrongArgumentsAreNamed) {
-  Machine m;
+  Machine m(1);
   const Batch b(2, 32, {5, 6}, 60);
   Floats o(b.T * 2 * 32);
   Cache cache(4, 2, 32, DType::kF32);

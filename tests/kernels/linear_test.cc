@@ -10,13 +10,11 @@
 #include <tuple>
 #include <vector>
 
-#include "kernels/table.h"
+#include "tests/kernels/properties.h"
 #include "tests/reference/linear_ref.h"
 
 namespace fulmen::kernels {
 namespace {
-
-using Floats = std::vector<float>;
 
 const std::vector<int64_t> kOddSizes = {1, 2, 5, 13, 14, 15, 31, 33, 64, 65, 129};
 
@@ -26,21 +24,6 @@ Floats random_floats(int64_t n, uint32_t seed) {
   Floats v(static_cast<size_t>(n));
   for (float& f : v) f = u(gen);
   return v;
-}
-
-bool same_bits(const Floats& a, const Floats& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
-
-struct Machine {
-  explicit Machine(int threads, const char* isa = "auto") : pool(threads), ctx(cpu_context(pool, isa)) {}
-  ThreadPool pool;
-  Context ctx;
-};
-
-bool has_avx512() {
-  ThreadPool pool(1);
-  return std::string(cpu_context(pool).table->name) == "cpu-avx512";
 }
 
 // A packed weight and its storage.

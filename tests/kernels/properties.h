@@ -29,6 +29,20 @@ inline Floats normal_floats(int64_t n, uint32_t seed, float scale = 1) {
 
 inline Doubles to_double(const Floats& v) { return {v.begin(), v.end()}; }
 
+inline float bf16_value(float x) {  // rounded to the nearest, ties to even
+  uint32_t u;
+  std::memcpy(&u, &x, 4);
+  u = (u + 0x7FFF + ((u >> 16) & 1)) & 0xFFFF0000u;
+  std::memcpy(&x, &u, 4);
+  return x;
+}
+
+inline Floats normal_bf16(int64_t n, uint32_t seed) {
+  Floats v = normal_floats(n, seed);
+  for (float& f : v) f = bf16_value(f);
+  return v;
+}
+
 struct Machine {
   explicit Machine(int threads, const char* isa = "auto") : pool(threads), ctx(cpu_context(pool, isa)) {}
   ThreadPool pool;
@@ -36,6 +50,10 @@ struct Machine {
 };
 
 inline bool has_avx512() { return std::string(Machine(1).ctx.table->name) == "cpu-avx512"; }
+
+inline std::vector<const char*> isas() {
+  return has_avx512() ? std::vector<const char*>{"avx2", "avx512"} : std::vector<const char*>{"avx2"};
+}
 
 // Bit equality; names the first difference.
 inline ::testing::AssertionResult same_bits(const Floats& a, const Floats& b) {
