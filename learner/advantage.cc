@@ -13,6 +13,8 @@ const char* drop_reason(const Episode& e) {
       return "error";
     case Outcome::kUnparsable:
       return "unparsable";
+    case Outcome::kUndecided:
+      return "undecided";
     case Outcome::kAborted:
       return "aborted";
     case Outcome::kScored:

@@ -18,6 +18,8 @@ Outcome outcome_of(wire::VerdictKind kind) {
       return Outcome::kTimeout;
     case wire::VERDICT_UNPARSABLE:
       return Outcome::kUnparsable;
+    case wire::VERDICT_UNDECIDED:
+      return Outcome::kUndecided;
     default:
       return Outcome::kError;
   }

@@ -7,7 +7,7 @@
 
 namespace fulmen::learner {
 
-enum class Outcome { kScored, kTimeout, kError, kUnparsable, kAborted };
+enum class Outcome { kScored, kTimeout, kError, kUnparsable, kUndecided, kAborted };
 
 struct Episode {
   uint64_t prompt_id = 0;  // unique number of this issue of a prompt; Philox key
@@ -23,7 +23,7 @@ struct Episode {
   std::string detail;
   double advantage = 0;  // filled by assign_advantages
   bool trained = false;  // ends up in a gradient; otherwise `dropped` says why
-  std::string dropped;   // zero_variance | timeout | error | unparsable | aborted | truncated | lonely
+  std::string dropped;   // zero_variance | timeout | error | unparsable | undecided | aborted | truncated | lonely
 };
 
 }  // namespace fulmen::learner

@@ -28,6 +28,8 @@ const char* verdict_name(Outcome o) {
       return "error";
     case Outcome::kUnparsable:
       return "unparsable";
+    case Outcome::kUndecided:
+      return "undecided";
     case Outcome::kAborted:
       return "aborted";
   }

@@ -21,6 +21,9 @@ bool blank(std::string_view s, std::string_view also = "") {
 class Format : public Function {
  public:
   const std::string& name() const override { return name_; }
+  const std::string& version() const override { return version_; }
+  bool wants_reasoning() const override { return true; }
+  bool wants_truth() const override { return false; }
 
   Verdict score(const Record& r) override {
     Verdict v;
@@ -50,7 +53,7 @@ class Format : public Function {
     return "";
   }
 
-  std::string name_ = "format";
+  std::string name_ = "format", version_ = "format-1";
 };
 
 }  // namespace

@@ -137,7 +137,7 @@ try:
 except BaseException as error:
     send({"ready": False, "error": last_line(error)})
     sys.exit(1)
-send({"ready": True})
+send({"ready": True, "truth": any(n in ("answer", "ground_truth", "solution", "label", "labels") for n, _ in how[0])})
 for line in reader:
     request = json.loads(line)
     try:

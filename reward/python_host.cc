@@ -10,6 +10,7 @@
 #include "kernels/error.h"
 #include "reward/child_process.h"
 #include "reward/python_bootstrap.h"
+#include "shared/base/file.h"
 #include "shared/base/log.h"
 
 namespace fulmen::reward {
@@ -28,9 +29,14 @@ class PythonHost : public Function {
       : file_(std::move(file)), name_(std::move(function)), options_(options) {
     std::string why = start();
     FULMEN_CHECK(why.empty(), why);
+    const std::string code = base::read_file(file_);
+    version_ = name_ + "@" + base::hex(base::digest128(code.data(), code.size())).substr(0, 12);
   }
 
   const std::string& name() const override { return name_; }
+  const std::string& version() const override { return version_; }
+  bool wants_reasoning() const override { return true; }
+  bool wants_truth() const override { return wants_truth_; }
 
   Verdict score(const Record& r) override {
     Verdict v;
@@ -76,7 +82,10 @@ class PythonHost : public Function {
     }
     if (result == ChildProcess::Result::kGone) return where + "while loading, Python " + child_.kill();
     json reply = json::parse(line, nullptr, false);
-    if (reply.is_object() && reply.value("ready", false)) return "";
+    if (reply.is_object() && reply.value("ready", false)) {
+      wants_truth_ = reply.value("truth", true);
+      return "";
+    }
     child_.kill();
     return where + (reply.is_object() ? reply.value("error", "no reason given") : "unreadable answer: " + line);
   }
@@ -124,11 +133,12 @@ class PythonHost : public Function {
     return v;
   }
 
-  std::string file_, name_;
+  std::string file_, name_, version_;
   PythonOptions options_;
   ChildProcess child_;
   uint64_t calls_ = 0;
   int failures_ = 0;
+  bool wants_truth_ = true;
 };
 
 }  // namespace

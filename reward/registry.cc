@@ -1,121 +1,148 @@
+#include "reward/registry.h"
+
 #include <fmt/core.h>
 
-#include <chrono>
-#include <cmath>
-#include <cstdlib>
+#include <algorithm>
+#include <functional>
+#include <map>
 
 #include "kernels/error.h"
+#include "reward/function_spec.h"
 #include "reward/functions.h"
 #include "reward/python_host.h"
-#include "reward/reward.h"
+#include "reward/weighted_sum.h"
 #include "shared/base/config.h"
 
 namespace fulmen::reward {
 namespace {
 
-struct Weighted {
-  std::unique_ptr<Function> function;
-  double weight = 1;
+struct Entry {
+  const char* name;
+  const char* usage;  // one line for --help
+  std::unique_ptr<Function> (*make)(FunctionSpec& spec, const RewardOptions& options);
 };
 
-// Takes "=WEIGHT" off the end of a spec. What stands behind the last "=" of a file name is not a number.
-double take_weight(std::string& spec) {
-  size_t equals = spec.rfind('=');
-  if (equals == std::string::npos || equals + 1 == spec.size()) return 1;
-  char* end = nullptr;
-  double weight = std::strtod(spec.c_str() + equals + 1, &end);
-  if (*end != '\0') return 1;
-  FULMEN_CHECK(std::isfinite(weight), "reward function " + spec + ": the weight is not a finite number");
-  spec.resize(equals);
-  return weight;
+std::unique_ptr<Function> make_math_of(FunctionSpec& spec, const RewardOptions& options) {
+  return make_math(spec.text("profile", options.profile));
 }
 
-Weighted make_one(std::string spec, int deadline_ms) {
-  double weight = take_weight(spec);
-  if (spec == "math") return {make_math(), weight};
-  if (spec == "format") return {make_format(), weight};
-  if (spec.rfind("python:", 0) == 0) {
-    size_t colon = spec.rfind(':');
-    FULMEN_CHECK(colon > 7 && colon + 1 < spec.size(),
-                 "reward function " + spec + ": want python:FILE.py:FUNCTION, e.g. python:my_reward.py:reward");
-    PythonOptions options;
-    options.deadline_ms = deadline_ms;
-    return {make_python(spec.substr(7, colon - 7), spec.substr(colon + 1), options), weight};
+std::unique_ptr<Function> make_format_of(FunctionSpec&, const RewardOptions&) { return make_format(); }
+
+std::unique_ptr<Function> make_python_of(FunctionSpec& spec, const RewardOptions& options) {
+  const std::string& argument = spec.argument();
+  const size_t colon = argument.rfind(':');
+  FULMEN_CHECK(colon != std::string::npos && colon > 0 && colon + 1 < argument.size(),
+               fmt::format("reward function python:{}: want python:FILE.py:FUNCTION, e.g. python:my_reward.py:reward",
+                           argument));
+  PythonOptions python;
+  python.deadline_ms = options.deadline_ms;
+  python.memory_bytes = options.memory_bytes;
+  return make_python(argument.substr(0, colon), argument.substr(colon + 1), python);
+}
+
+// Every name a spec may begin with. One line a function.
+constexpr Entry kEntries[] = {
+    {"math", "the final answer equals the ground truth; math(profile=strict|math-verify|hendrycks)", make_math_of},
+    {"format", "one final answer, reasoning tags in order", make_format_of},
+    {"python", "python:FILE.py:FUNCTION, a function of yours", make_python_of},
+};
+
+// What published data sets call themselves, by the start of the last part of the name (openai/gsm8k, lighteval/MATH).
+constexpr std::pair<const char*, const char*> kSources[] = {
+    {"gsm8k", "math"},         {"math", "math"},         {"aime", "math"},      {"amc", "math"},
+    {"deepscaler", "math"},    {"arithmetic", "math"},   {"humaneval", "code"}, {"mbpp", "code"},
+    {"code_contests", "code"}, {"codecontests", "code"}, {"apps", "code"},      {"taco", "code"},
+    {"livecodebench", "code"}, {"synlogic", "logic"},
+};
+
+const Entry* find_entry(const std::string& name) {
+  const auto at =
+      std::find_if(std::begin(kEntries), std::end(kEntries), [&](const Entry& e) { return name == e.name; });
+  return at == std::end(kEntries) ? nullptr : at;
+}
+
+std::string unknown(const std::string& what, const std::string& name) {
+  std::vector<std::string> names;
+  std::string all;
+  for (const Entry& e : kEntries) {
+    names.push_back(e.name);
+    all += (all.empty() ? "" : ", ") + names.back();
   }
-  std::string near = base::nearest(spec, {"math", "format", "python"});
-  throw Error(fmt::format("unknown reward function {}{} (known: math, format, python:FILE.py:FUNCTION)", spec,
-                          near.empty() ? "" : ", did you mean " + near));
+  const std::string near = base::nearest(name, names);
+  return fmt::format("unknown {} {}{} (known: {})", what, name, near.empty() ? "" : ", did you mean " + near, all);
 }
 
-class WeightedSum : public Function {
+Weighted make_one(const std::string& text, const RewardOptions& options);
+
+// The function that each record names.
+class ByKind : public Function {
  public:
-  explicit WeightedSum(std::vector<Weighted> parts) : parts_(std::move(parts)) {
-    for (const Weighted& p : parts_) name_ += (name_.empty() ? "" : "+") + p.function->name();
-  }
+  explicit ByKind(const RewardOptions& options) : options_(options) {}
 
   const std::string& name() const override { return name_; }
-
-  Verdict score(const Record& r) override {
-    auto start = std::chrono::steady_clock::now();
-    Verdict total;
-    for (const Weighted& p : parts_) {
-      Verdict v = one(*p.function, r);
-      if (!v.detail.empty()) {
-        std::string from = parts_.size() > 1 ? p.function->name() + ": " : "";
-        total.detail += (total.detail.empty() ? "" : "; ") + from + v.detail;
-      }
-      if (v.kind != Kind::kScore) {  // a sum with a part missing would be a silent wrong score
-        total.kind = v.kind;
-        total.score = 0;
-        break;
-      }
-      total.score += p.weight * v.score;
-      total.components.emplace_back(p.function->name(), v.score);
-      for (auto& c : v.components) total.components.push_back(std::move(c));
-    }
-    total.ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
-    return total;
-  }
+  const std::string& version() const override { return name_; }
+  bool wants_reasoning() const override { return true; }  // each function made here decides for itself
+  bool wants_truth() const override { return false; }
+  Verdict score(const Record& r) override { return function_of(r).score(r); }
 
  private:
-  static Verdict one(Function& f, const Record& r) {
-    try {
-      return f.score(r);
-    } catch (const std::exception& e) {  // a defect of ours costs this record and shows in its verdict
-      Verdict v;
-      v.kind = Kind::kError;
-      v.detail = e.what();
-      return v;
-    }
+  Function& function_of(const Record& r) {
+    const std::string kind = function_of_kind(r.kind, r.data_source);
+    auto& function = functions_[kind];
+    if (!function) function = make_reward({kind}, options_);
+    return *function;
   }
 
-  std::vector<Weighted> parts_;
-  std::string name_;
+  RewardOptions options_;
+  std::map<std::string, std::unique_ptr<Function>> functions_;
+  std::string name_ = "auto";
 };
+
+Weighted make_one(const std::string& text, const RewardOptions& options) {
+  FunctionSpec spec(text);
+  if (spec.name() == "auto") return {std::make_unique<ByKind>(options), spec.weight()};
+  const Entry* entry = find_entry(spec.name());
+  FULMEN_CHECK(entry != nullptr, unknown("reward function", spec.name()));
+  RewardOptions own = options;
+  own.deadline_ms = static_cast<int>(spec.number("deadline_ms", options.deadline_ms, 1, 1 << 30));
+  own.memory_bytes =
+      static_cast<uint64_t>(spec.number("memory_mb", static_cast<double>(options.memory_bytes >> 20), 1, 1 << 30))
+      << 20;
+  Weighted w{entry->make(spec, own), spec.weight()};
+  spec.finish();
+  return w;
+}
 
 }  // namespace
 
-const char* kind_name(Kind k) {
-  switch (k) {
-    case Kind::kScore:
-      return "score";
-    case Kind::kTimeout:
-      return "timeout";
-    case Kind::kError:
-      return "error";
-    case Kind::kUnparsable:
-      return "unparsable";
-  }
-  return "error";
+std::string function_usage() {
+  std::string text;
+  for (const Entry& e : kEntries) text += fmt::format("  {:<10} {}\n", e.name, e.usage);
+  return text;
 }
 
-std::unique_ptr<Function> make_reward(const std::vector<std::string>& specs, int deadline_ms) {
+std::string function_of_kind(const std::string& kind, const std::string& data_source) {
+  if (!kind.empty()) {
+    FULMEN_CHECK(find_entry(kind) != nullptr, unknown("kind", kind));
+    return kind;
+  }
+  if (data_source.empty()) return "math";
+  std::string last = data_source.substr(data_source.rfind('/') + 1);
+  std::transform(last.begin(), last.end(), last.begin(), [](unsigned char c) { return std::tolower(c); });
+  for (const auto& [source, name] : kSources)
+    if (last.rfind(source, 0) == 0) return name;
+  throw Error(
+      fmt::format("data_source {}: no reward function is known for it; give --kind or --function", data_source));
+}
+
+std::unique_ptr<Function> make_reward(const std::vector<std::string>& specs, const RewardOptions& options) {
   FULMEN_CHECK(!specs.empty(),
-               "reward.functions: got none, want at least one of math, format, python:FILE.py:FUNCTION");
-  FULMEN_CHECK(deadline_ms > 0, fmt::format("reward.deadline_ms: got {}, want at least 1", deadline_ms));
+               "reward.functions: got none, want at least one, e.g. math, format, python:FILE.py:FUNCTION");
+  FULMEN_CHECK(options.deadline_ms > 0,
+               fmt::format("reward.deadline_ms: got {}, want at least 1", options.deadline_ms));
   std::vector<Weighted> parts;
-  for (const std::string& spec : specs) parts.push_back(make_one(spec, deadline_ms));
-  return std::make_unique<WeightedSum>(std::move(parts));
+  for (const std::string& spec : specs) parts.push_back(make_one(spec, options));
+  return make_weighted_sum(std::move(parts));
 }
 
 }  // namespace fulmen::reward

@@ -1,9 +1,11 @@
 #pragma once
 // Verdicts. A reward function looks at one record and returns a typed verdict; it never silently returns 0: timeout,
-// error and unparsable are their own kinds, and only scores enter an advantage. Host only: includes shared/base,
-// shared/wire.
+// error, unparsable and undecided are their own kinds, and only scores enter an advantage. Host only: includes
+// shared/base, shared/wire.
 
+#include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,33 +13,61 @@
 namespace fulmen::reward {
 
 struct Record {
-  std::string id;  // any JSON scalar, kept verbatim
+  std::string id;    // any JSON scalar, kept verbatim
+  std::string kind;  // a function's name (math, code, ...) or a logic task's; may be empty
   std::string data_source;
   std::string prompt, response, ground_truth;
-  std::string extra_info = "{}";  // JSON object
+  std::string extra_info = "{}";  // JSON object; top-level fields of the record that have no place above are in it too
+  int deadline_ms = 0;            // for this record, from the start of its scoring; 0 = the function's own limit alone
+  bool has_truth = true;          // false: the record came without a ground_truth
 };
 
-enum class Kind { kScore, kTimeout, kError, kUnparsable };
+// kUnparsable: no answer to be read in the response. kUndecided: an answer was read, and the verifier cannot tell.
+// kError: the ground truth or the function is at fault, or the sandbox, never the response.
+enum class Kind { kScore, kTimeout, kError, kUnparsable, kUndecided };
 const char* kind_name(Kind k);  // "score" ...
 
 struct Verdict {
   Kind kind = Kind::kScore;
-  double score = 0;
+  double score = 0;                                        // any finite number; negative ones are fine
   std::vector<std::pair<std::string, double>> components;  // function name -> its score; further numbers it reported
-  std::string detail;
+  std::string detail;                                      // why, in a few words
+  std::string version;                                     // of the function that gave it
   double ms = 0;
 };
 
+Verdict make_verdict(Kind kind, double score, std::string detail);
+
+// One instance is used by one thread at a time; the service makes one for each of its threads.
 class Function {
  public:
   virtual ~Function() = default;
   virtual const std::string& name() const = 0;
-  virtual Verdict score(const Record& r) = 0;  // within its deadline; expected trouble is a verdict, not an exception
+  // A text that changes whenever verdicts may change (options, a user's file): key of the result cache.
+  virtual const std::string& version() const = 0;
+  // Within its deadline; expected trouble is a verdict, not an exception. What is thrown becomes an error verdict.
+  virtual Verdict score(const Record& r) = 0;
+  // One verdict for each record, in order. Overridden by functions that are faster on many at once.
+  virtual std::vector<Verdict> score_all(std::span<const Record> records);
+  // False: `response` is what follows </think>, cut by the caller, and an unclosed <think> never gets here (it is
+  // unparsable). True: the response as it was generated.
+  virtual bool wants_reasoning() const { return false; }
+  // True: a record without a ground_truth is an error and never gets here.
+  virtual bool wants_truth() const { return true; }
+  // False: the same record may give another verdict (a judge, a user's server), so nothing is cached.
+  virtual bool repeatable() const { return true; }
 };
 
-// spec: "math", "format", "python:FILE.py:FUNCTION", each optionally "=WEIGHT". Throws Error for an unknown name
-// (nearest known named) or a Python file that does not load (with Python's last line). Several functions: weighted sum;
-// the first verdict that is not a score decides the kind.
-std::unique_ptr<Function> make_reward(const std::vector<std::string>& specs, int deadline_ms);
+struct RewardOptions {
+  int deadline_ms = 10000;  // of one call
+  uint64_t memory_bytes =
+      uint64_t{32} << 30;             // address space of a user's process; libraries map far more than they use
+  std::string profile{}, language{};  // for the functions that have such an option and do not set it
+};
+
+// specs: function_spec.h; the names are listed by `fulmen score --help`. Several functions: weighted sum; the first
+// verdict that is not a score decides the kind. "auto" takes the function that each record's `kind` or `data_source`
+// names. Throws Error for an unknown name (nearest known named), or a user's function that does not load.
+std::unique_ptr<Function> make_reward(const std::vector<std::string>& specs, const RewardOptions& options = {});
 
 }  // namespace fulmen::reward

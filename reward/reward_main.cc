@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "kernels/error.h"
+#include "reward/registry.h"
 #include "reward/reward.h"
 #include "reward/score_lines.h"
 #include "reward/service.h"
@@ -18,21 +19,24 @@ using namespace fulmen;
 struct Arguments {
   reward::ServiceOptions service;
   std::string config, file;
-  std::vector<std::string> overrides, functions{"math"};
-  int deadline_ms = 10000;
+  std::vector<std::string> overrides, functions;
+  std::string kind;
+  reward::RewardOptions options;
 };
 
 void run_service(Arguments& a) {
   base::Config config = base::load_config(a.config, a.overrides);
   base::open_log(a.service.name, config.run.dir + "/logs/" + a.service.name + ".log");
   a.service.config_hash = base::config_hash(config);
-  auto function = reward::make_reward(config.reward.functions, config.reward.deadline_ms);
+  auto function = reward::make_reward(config.reward.functions, {.deadline_ms = config.reward.deadline_ms});
   std::string reason = reward::serve(a.service, *function);
   base::info("{}: stopped: {}", a.service.name, reason);
 }
 
-void run_score(const Arguments& a) {
-  auto function = reward::make_reward(a.functions, a.deadline_ms);
+void run_score(Arguments& a) {
+  if (!a.kind.empty()) a.functions.insert(a.functions.begin(), reward::function_of_kind(a.kind, ""));
+  if (a.functions.empty()) a.functions.push_back("auto");
+  auto function = reward::make_reward(a.functions, a.options);
   if (a.file.empty() || a.file == "-") {
     reward::score_lines(std::cin, std::cout, *function);
     return;
@@ -57,13 +61,16 @@ int main(int argc, char** argv) {
   serve->add_option("overrides", a.overrides, "key.path=value");
 
   CLI::App* score = app.add_subcommand("score", "score JSON lines; one JSON verdict a line, in order");
-  score->add_option("--function", a.functions, "math, format or python:FILE.py:FUNCTION, each optionally =WEIGHT")
+  score->add_option("--kind", a.kind, "the function for every record; without it each record's kind or data_source");
+  score->add_option("--profile", a.options.profile, "of math: strict, math-verify or hendrycks");
+  score->add_option("--language", a.options.language, "of code: python, cpp or sh");
+  score->add_option("--function", a.functions, "NAME(key=value ...)=WEIGHT; several are summed")
       ->allow_extra_args(false);
-  score->add_option("--deadline-ms", a.deadline_ms, "per record")->check(CLI::PositiveNumber);
-  score->add_option("file", a.file, "JSONL with id, data_source, prompt, response, ground_truth; stdin when absent");
+  score->add_option("--deadline-ms", a.options.deadline_ms, "per record")->check(CLI::PositiveNumber);
+  score->add_option("file", a.file, "JSONL with id, kind, prompt, response, ground_truth; stdin when absent");
   score->footer(
-      "echo '{\"id\":1,\"data_source\":\"gsm8k\",\"response\":\"so #### 1,234\",\"ground_truth\":\"1234\"}' | fulmen "
-      "score");
+      "Functions:\n" + reward::function_usage() +
+      "\necho '{\"id\":1,\"response\":\"so #### 1,234\",\"ground_truth\":\"1234\"}' | fulmen score --kind math");
 
   CLI11_PARSE(app, argc, argv);
   try {

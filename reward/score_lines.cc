@@ -2,8 +2,10 @@
 
 #include <fmt/core.h>
 
+#include <cmath>
 #include <initializer_list>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "kernels/error.h"
 
@@ -46,6 +48,26 @@ const Json& want(const Json* found, const char* name) {
   return *found;
 }
 
+// Names that have a place in Record, the shapes of other systems included.
+bool has_place(const std::string& name) {
+  static const std::set<std::string> kPlaces{"id",       "kind",         "data_source",  "prompt",
+                                             "response", "completion",   "solution_str", "ground_truth",
+                                             "answer",   "reward_model", "extra_info",   "deadline_ms"};
+  return kPlaces.count(name) != 0;
+}
+
+// extra_info and, beside it, what the record has that nobody here knows (tests, language, difficulty, ...).
+std::string read_extra(const Json& j) {
+  Json extra = Json::object();
+  if (const Json* v = find(j, {"extra_info"})) {
+    FULMEN_CHECK(v->is_object(), std::string("extra_info: got ") + v->type_name() + ", want an object");
+    extra = *v;
+  }
+  for (const auto& [name, value] : j.items())
+    if (!has_place(name) && !extra.contains(name)) extra[name] = value;
+  return as_text(extra);
+}
+
 Record read_record(const Json& j) {
   FULMEN_CHECK(j.is_object(), std::string("got ") + j.type_name() + ", want a JSON object");
   Record r;
@@ -54,13 +76,17 @@ Record read_record(const Json& j) {
   if (const Json* model = find(j, {"reward_model"}); !truth && model && model->is_object()) {
     truth = find(*model, {"ground_truth"});
   }
-  r.ground_truth = as_text(want(truth, "ground_truth"));
+  r.has_truth = truth != nullptr;
+  if (truth) r.ground_truth = as_text(*truth);
+  if (const Json* v = find(j, {"kind"})) r.kind = as_text(*v);
   if (const Json* v = find(j, {"data_source"})) r.data_source = as_text(*v);
   if (const Json* v = find(j, {"prompt"})) r.prompt = as_text(*v);
-  if (const Json* v = find(j, {"extra_info"})) {
-    FULMEN_CHECK(v->is_object(), std::string("extra_info: got ") + v->type_name() + ", want an object");
-    r.extra_info = as_text(*v);
+  if (const Json* v = find(j, {"deadline_ms"})) {
+    FULMEN_CHECK(v->is_number() && v->get<double>() > 0 && v->get<double>() < 1e9,
+                 "deadline_ms: got " + as_text(*v) + ", want a number above 0");
+    r.deadline_ms = static_cast<int>(std::ceil(v->get<double>()));
   }
+  r.extra_info = read_extra(j);
   return r;
 }
 
@@ -72,7 +98,8 @@ void write_verdict(std::ostream& out, const Json& id, const Verdict& v) {
                {"score", v.kind == Kind::kScore ? Json(v.score) : Json()},
                {"components", components},
                {"detail", v.detail},
-               {"ms", v.ms}};
+               {"ms", v.ms},
+               {"version", v.version}};
   out << line.dump(-1, ' ', false, Json::error_handler_t::replace) << '\n' << std::flush;
 }
 

@@ -38,6 +38,8 @@ wire::VerdictKind wire_kind(Kind k) {
       return wire::VERDICT_ERROR;
     case Kind::kUnparsable:
       return wire::VERDICT_UNPARSABLE;
+    case Kind::kUndecided:
+      return wire::VERDICT_UNDECIDED;
   }
   return wire::VERDICT_ERROR;
 }
@@ -183,7 +185,15 @@ class Service {
       next_word_ = Clock::now();
     } else if (e.has_score_request()) {
       const wire::ScoreRequest& q = e.score_request();
-      Record r{std::to_string(q.id()), q.data_source(), q.prompt(), q.response(), q.ground_truth(), q.extra_info()};
+      Record r{std::to_string(q.id()),
+               q.kind(),
+               q.data_source(),
+               q.prompt(),
+               q.response(),
+               q.ground_truth(),
+               q.extra_info(),
+               static_cast<int>(q.deadline_ms()),
+               true};
       scorer_.push({q.id(), e.deadline_ms(), std::move(r)});
     } else if (!e.has_heartbeat()) {
       base::warn("{}: ignored a message that is not for a reward service (body {})", options_.name,
@@ -209,6 +219,7 @@ class Service {
       out.set_detail(v.detail);
       out.set_ms(v.ms);
       out.set_worker(options_.name);
+      out.set_version(v.version);
       if (!client_.send(m))
         base::warn("{}: verdict {} could not be sent; it will be asked for again", options_.name, id);
     }

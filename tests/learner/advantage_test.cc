@@ -61,6 +61,14 @@ TEST(Advantage, UnparsableIsZeroOnlyWhenTheConfigSaysSo) {
   EXPECT_EQ(assign_advantages(f, {.unparsable_is_zero = true}).trained, 2);
 }
 
+TEST(Advantage, UndecidedIsDroppedUnderItsOwnName) {
+  std::vector<Episode> e = {scored(1, 0, 1), scored(1, 1, 0), scored(1, 2, 0)};
+  e[2].outcome = Outcome::kUndecided;
+  const AdvantageCounts c = assign_advantages(e, {.unparsable_is_zero = true});
+  EXPECT_EQ(c.dropped.at("undecided"), 1);
+  EXPECT_EQ(c.trained, 2);
+}
+
 TEST(Advantage, EveryEpisodeIsTrainedOrDropped) {
   std::vector<Episode> e = {scored(1, 0, 1), scored(2, 0, 1), scored(2, 1, 0), scored(3, 0, 0)};
   e[3].outcome = Outcome::kAborted;

@@ -15,7 +15,7 @@ Verdict judge(const std::string& response, const std::string& ground_truth) {
   Record r;
   r.response = response;
   r.ground_truth = ground_truth;
-  return make_math()->score(r);
+  return make_reward({"math"})->score(r);
 }
 
 bool right(const std::string& response, const std::string& ground_truth) {
@@ -108,7 +108,7 @@ TEST(MathAnswer, TimeIsLinearInTheLengthOfTheText) {
 }
 
 std::vector<nlohmann::json> golden(const std::string& name) {
-  std::filesystem::path file = std::filesystem::path(__FILE__).parent_path() / ".." / "golden" / "gsm8k" / name;
+  std::filesystem::path file = std::filesystem::path(FULMEN_SOURCE_DIR) / "tests" / "golden" / "gsm8k" / name;
   std::ifstream in(file);
   EXPECT_TRUE(in.good()) << file;
   std::vector<nlohmann::json> rows;

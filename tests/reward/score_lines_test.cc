@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <sstream>
@@ -14,7 +15,7 @@ namespace {
 using nlohmann::json;
 
 std::vector<json> score(const std::string& input, const std::vector<std::string>& functions = {"math"}) {
-  auto function = make_reward(functions, 1000);
+  auto function = make_reward(functions, {.deadline_ms = 1000});
   std::istringstream in(input);
   std::ostringstream out;
   score_lines(in, out, *function);
@@ -68,7 +69,7 @@ TEST(ScoreLines, BadLineIsAnErrorNamingItAndTheNextIsScored) {
   };
   expect_error(0, "line 1: not JSON");
   expect_error(1, "line 3: got array");
-  expect_error(2, "line 4: no \"ground_truth\"");
+  expect_error(2, "no \"ground_truth\"");
   EXPECT_EQ(v[2]["id"], 5);
   EXPECT_EQ(v[3]["verdict"], "unparsable");
   EXPECT_TRUE(v[3]["score"].is_null()) << "never a silent 0";
@@ -131,10 +132,62 @@ TEST(MakeReward, FirstVerdictThatIsNotAScoreDecides) {
   EXPECT_TRUE(v[0]["score"].is_null());
 }
 
+TEST(ScoreLines, KindOrDataSourceFindsTheFunction) {
+  auto v = score(R"({"kind":"math","response":"#### 42","ground_truth":"42"})"
+                 "\n"
+                 R"({"kind":"format","response":"#### 42"})"
+                 "\n"
+                 R"({"data_source":"openai/gsm8k","response":"#### 42","ground_truth":"42"})"
+                 "\n"
+                 R"({"kind":"maths","response":"#### 42","ground_truth":"42"})"
+                 "\n"
+                 R"({"data_source":"moon","response":"#### 42","ground_truth":"42"})",
+                 {"auto"});
+  EXPECT_EQ(v.at(0)["version"], "math-1");
+  EXPECT_EQ(v.at(1)["components"], json({{"format", 1.0}}));
+  EXPECT_EQ(v.at(2)["score"], 1.0);
+  EXPECT_EQ(v.at(3)["verdict"], "error");
+  EXPECT_NE(v[3]["detail"].get<std::string>().find("did you mean math"), std::string::npos) << v[3];
+  EXPECT_NE(v.at(4)["detail"].get<std::string>().find("moon"), std::string::npos) << v[4];
+}
+
+TEST(ScoreLines, UnknownFieldsReachTheFunctionInExtraInfo) {
+  const std::string file = testing::TempDir() + "/extra_reward.py";
+  std::ofstream(file) << "def reward(response, extra_info): return extra_info['tests'][1] + extra_info['index']\n";
+  auto v = score(R"({"response":"x","tests":[1,20],"extra_info":{"index":3}})", {"python:" + file + ":reward"});
+  EXPECT_EQ(v.at(0)["score"], 23.0) << v[0];
+}
+
+TEST(MakeReward, ReasoningIsCutForWhoeverDoesNotWantIt) {
+  auto v = score(R"({"response":"<think>#### 1</think> #### 42","ground_truth":"42"})"
+                 "\n"
+                 R"({"response":"<think>#### 42","ground_truth":"42"})"
+                 "\n"
+                 R"({"response":"<think>\\boxed{42}</think> who knows","ground_truth":"42"})");
+  EXPECT_EQ(v.at(0)["score"], 1.0);
+  EXPECT_EQ(v.at(1)["verdict"], "unparsable");
+  EXPECT_NE(v[1]["detail"].get<std::string>().find("not closed"), std::string::npos) << v[1];
+  EXPECT_EQ(v.at(2)["verdict"], "unparsable");
+}
+
+TEST(MakeReward, OptionsOfAFunctionAreChecked) {
+  auto text = [](const std::string& spec) -> std::string {
+    try {
+      make_reward({spec});
+    } catch (const Error& e) {
+      return e.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(text("math(profile=strict)=2"), "");
+  EXPECT_NE(text("math(profil=strict)").find("did you mean profile"), std::string::npos) << text("math(profil=strict)");
+  EXPECT_NE(text("math(deadline_ms=soon)").find("want a number"), std::string::npos);
+}
+
 TEST(MakeReward, UnknownNamesAndBadSpecsAreErrors) {
   auto text = [](const std::string& spec) -> std::string {
     try {
-      make_reward({spec}, 1000);
+      make_reward({spec});
     } catch (const Error& e) {
       return e.what();
     }
@@ -144,8 +197,8 @@ TEST(MakeReward, UnknownNamesAndBadSpecsAreErrors) {
   EXPECT_NE(text("python:only_file.py").find("python:FILE.py:FUNCTION"), std::string::npos);
   EXPECT_NE(text("math=nan").find("finite"), std::string::npos);
   EXPECT_NE(text("math=x"), "");
-  EXPECT_THROW(make_reward({}, 1000), Error);
-  EXPECT_THROW(make_reward({"math"}, 0), Error);
+  EXPECT_THROW(make_reward({}), Error);
+  EXPECT_THROW(make_reward({"math"}, {.deadline_ms = 0}), Error);
 }
 
 }  // namespace

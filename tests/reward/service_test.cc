@@ -15,6 +15,7 @@ namespace {
 class Slow : public Function {  // takes `ms` for a response "slow"
  public:
   const std::string& name() const override { return name_; }
+  const std::string& version() const override { return name_; }
   Verdict score(const Record& r) override {
     if (r.response == "throw") throw Error("a defect");
     if (r.response == "slow") std::this_thread::sleep_for(std::chrono::milliseconds(400));
