@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "learner/conductor_state.h"
+#include "shared/launch/stop_signal.h"
 
 namespace fulmen::learner {
 
@@ -101,6 +102,7 @@ void Conductor::start() {
   while (!std::all_of(s.workers.begin(), s.workers.end(), [](const Worker& w) { return w.connected; })) {
     FULMEN_CHECK(seconds_since(begin) < 60, "workers did not connect within 60 s: " + s.describe_workers());
     s.pump(50);
+    launch::throw_if_stopped();
   }
 }
 
@@ -148,6 +150,7 @@ std::vector<Episode> Conductor::run(const std::vector<GroupJob>& jobs, const Gen
     while (batch.episodes_missing > 0 || !batch.scoring.empty()) {
       s.issue();
       s.pump(20);
+      launch::throw_if_stopped();
       if (batch.episodes_missing > 0) generated = Clock::now();
       if (on_progress)
         on_progress(total - batch.episodes_missing, total, batch.tokens, static_cast<int64_t>(batch.scoring.size()));

@@ -6,9 +6,12 @@
 #include <nlohmann/json.hpp>
 
 #include "learner/arithmetic_task.h"
+#include "learner/evaluation.h"
+#include "learner/ranks.h"
 #include "learner/train_run.h"
 #include "shared/base/config.h"
 #include "shared/base/log.h"
+#include "shared/launch/stop_signal.h"
 
 namespace {
 
@@ -34,12 +37,12 @@ void add_run_verb(CLI::App& app, const std::string& name, const std::string& wha
 }
 
 learner::Start start_of(const Arguments& a) {
-  FULMEN_CHECK(!(a.resume && a.fresh), "--resume and --fresh exclude each other");
+  if (a.resume && a.fresh) throw base::ConfigError("--resume and --fresh exclude each other");
   return a.resume ? learner::Start::kResume : a.fresh ? learner::Start::kFresh : learner::Start::kNew;
 }
 
 void print_task(const std::string& name, int64_t count, int64_t seed, const std::string& split, int low, int high) {
-  FULMEN_CHECK(name == "arithmetic", "task: got " + name + ", did you mean arithmetic?");
+  if (name != "arithmetic") throw base::ConfigError("task: got " + name + ", did you mean arithmetic?");
   for (int64_t i = 0; i < count; ++i) {
     const auto p = learner::make_arithmetic(static_cast<uint64_t>(seed), split == "eval", i, low, high);
     std::puts(nlohmann::json{{"data_source", "arithmetic"},
@@ -58,16 +61,13 @@ int main(int argc, char** argv) {
   CLI::App app{"Fulmen's learner: training runs and evaluation"};
   app.require_subcommand(1);
   Arguments a;
-  int config_error = 0;  // 2: nothing was started
   const auto load = [&](void (*check)(const base::Config&)) {
-    config_error = 2;
     base::Config c = base::load_config(a.config, a.overrides);
     if (a.print_config) {
       std::fputs(base::to_yaml(c, true).c_str(), stdout);
       std::exit(0);
     }
     check(c);
-    config_error = 0;
     return c;
   };
   add_run_verb(app, "train", "run the whole loop: cold start, RL, evaluation, export", a,
@@ -76,6 +76,19 @@ int main(int argc, char** argv) {
                [&] { learner::run_sft_only(load(base::validate_for_sft), start_of(a)); });
   add_run_verb(app, "eval", "greedy accuracy of model.path on held-out problems", a,
                [&] { learner::run_evaluation(load(base::check_config)); });
+
+  learner::RankOptions rank;
+  CLI::App* learner_verb = app.add_subcommand("learner", "one learner rank above 0, as rank 0 of a run starts it");
+  learner_verb->add_option("--rank", rank.rank, "1 to learner.ranks - 1; rank 0 is `fulmen train`")->required();
+  learner_verb->add_option("--epoch", rank.epoch, "rank 0's name for this start of the run")->required();
+  learner_verb->add_option("--host", rank.host, "address of this rank for the others")->capture_default_str();
+  learner_verb->add_option("config", a.config, "config.resolved.yaml of the run directory, which all ranks see")
+      ->required();
+  learner_verb->callback([&] {
+    const base::Config c = load(base::check_config);
+    base::open_log("learner-" + std::to_string(rank.rank), "");  // rank 0 keeps our stderr as the log file
+    learner::run_rank(c, rank);
+  });
 
   std::string task, split = "train";
   int64_t count = 10, seed = 1;
@@ -94,8 +107,14 @@ int main(int argc, char** argv) {
     return 0;
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? 0 : 2;
+  } catch (const base::ConfigError& e) {
+    base::error("{}", e.what());
+    return 2;
+  } catch (const launch::Stopped& e) {
+    base::info("{}", e.what());
+    return launch::kStoppedExit;
   } catch (const std::exception& e) {
     base::error("{}", e.what());
-    return config_error != 0 ? config_error : 1;
+    return 1;
   }
 }

@@ -53,19 +53,26 @@ LossStats one_update(const base::Config& config, const std::vector<Episode*>& pa
                               .ratio_min = config.algorithm.ratio_min,
                               .ratio_max = config.algorithm.ratio_max,
                               .entropy_coef = config.algorithm.entropy_coef};
-  LossStats stats;
-  trainer.accumulate(
+  const auto scores = trainer.accumulate(
       sequences, kernels::inverse_temperature(config.rollout.temperature), settings.entropy_coef != 0,
-      [&](size_t i, std::span<const float> logprob, std::span<const float> entropy, std::span<float> dlogprob,
+      [&](size_t i, std::span<const float> logprob, std::span<const float>, std::span<float> dlogprob,
           std::span<float> dentropy) {
-        if (compares) compare(*part[i], logprob, r);
-        policy_gradient(settings, n, logprob, part[i]->logprob, part[i]->advantage, dlogprob, stats);
-        for (size_t t = 0; t < entropy.size(); ++t) {
-          stats.entropy += entropy[t];
-          dentropy[t] = static_cast<float>(-settings.entropy_coef / static_cast<double>(n.tokens));
-        }
+        LossStats unused;
+        policy_gradient(settings, n, logprob, part[i]->logprob, part[i]->advantage, dlogprob, unused);
+        std::fill(dentropy.begin(), dentropy.end(),
+                  static_cast<float>(-settings.entropy_coef / static_cast<double>(n.tokens)));
       },
       on_rows);
+  // Figures are made from all sequences in their order, so they do not depend on the ranks either.
+  LossStats stats;
+  std::vector<float> unused;
+  for (size_t i = 0; i < part.size(); ++i) {
+    const TargetScores& s = scores[i];
+    if (compares) compare(*part[i], s.logprob, r);
+    unused.resize(s.logprob.size());
+    policy_gradient(settings, n, s.logprob, part[i]->logprob, part[i]->advantage, unused, stats);
+    for (const float e : s.entropy) stats.entropy += e;
+  }
   stats.loss -= settings.entropy_coef * stats.entropy / static_cast<double>(n.tokens);
   r.trained_tokens += n.tokens;
   return stats;
@@ -110,6 +117,7 @@ UpdateResult rl_update(const base::Config& config, std::span<Episode> episodes, 
                                            .eps = config.optimizer.eps,
                                            .weight_decay = config.optimizer.weight_decay,
                                            .grad_clip = config.optimizer.grad_clip});
+    r.lr = lr;
     if (r.updates++ == 0) {
       r.first_update = stats;
       r.entropy = stats.tokens > 0 ? stats.entropy / stats.tokens : 0;
@@ -127,6 +135,7 @@ void report(const UpdateResult& r, const base::Config&, base::Metrics& m) {
   m["training/updates"] = static_cast<double>(r.updates);
   if (r.updates == 0) return;
   const LossStats& all = r.all_updates;
+  m["actor/lr"] = r.lr;
   m["actor/pg_loss"] = r.loss;
   m["actor/grad_norm"] = r.grad_norm;
   m["actor/entropy"] = r.entropy;

@@ -25,6 +25,7 @@ struct UpdateResult {
   Disagreement first;   // episode == nullptr when all bits agree
   LossStats first_update, all_updates;
   double loss = 0, grad_norm = 0;  // means over updates
+  float lr = 0;                    // of the last update
   int64_t updates = 0, trained_tokens = 0;
   double entropy = 0;  // mean over trained tokens, first update
   double score_s = 0, update_s = 0;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -42,9 +43,63 @@ std::string grouped(int64_t n) {  // 1,234,567
   return s;
 }
 
+void mean_max_min(base::Metrics& m, const std::string& name, const std::vector<double>& v) {
+  if (v.empty()) return;
+  double sum = 0;
+  for (const double x : v) sum += x;
+  m[name + "/mean"] = sum / static_cast<double>(v.size());
+  m[name + "/max"] = *std::max_element(v.begin(), v.end());
+  m[name + "/min"] = *std::min_element(v.begin(), v.end());
+}
+
+std::string bits_of(const Episode& e) {
+  std::string bytes(reinterpret_cast<const char*>(e.completion.data()), e.completion.size() * sizeof(int32_t));
+  bytes.append(reinterpret_cast<const char*>(e.logprob.data()), e.logprob.size() * sizeof(float));
+  return base::hex(base::digest128(bytes.data(), bytes.size()));
+}
+
 std::string accuracy_text(double a) { return a < 0 ? "-" : fmt::format("{:.3f}", a); }
 
 }  // namespace
+
+void report_step(int64_t step, std::span<const Episode> episodes, const AdvantageCounts& advantages,
+                 const StepCounts& counts, const UpdateResult& update, const base::Config& config, base::Metrics& m) {
+  std::vector<double> score, length, prompt_length, advantage;
+  int64_t truncated = 0, dropped = 0, tokens = 0, rows = 0;
+  for (const Episode& e : episodes) {
+    if (e.outcome == Outcome::kScored) score.push_back(e.score);
+    length.push_back(static_cast<double>(e.completion.size()));
+    prompt_length.push_back(static_cast<double>(e.prompt.size()));
+    if (e.trained) advantage.push_back(e.advantage);
+    truncated += e.truncated;
+    tokens += static_cast<int64_t>(e.completion.size());
+    rows += static_cast<int64_t>(e.prompt.size() + e.completion.size());
+  }
+  mean_max_min(m, "critic/rewards", score);
+  mean_max_min(m, "critic/score", score);
+  mean_max_min(m, "critic/advantages", advantage);
+  mean_max_min(m, "response_length", length);
+  mean_max_min(m, "prompt_length", prompt_length);
+  m["response_length/clip_ratio"] = static_cast<double>(truncated) / static_cast<double>(episodes.size());
+  m["training/global_step"] = static_cast<double>(step);
+  m["training/issued"] = static_cast<double>(counts.issued);
+  m["training/trained"] = static_cast<double>(advantages.trained);
+  for (const auto& [reason, n] : advantages.dropped)
+    m["training/dropped/" + reason] = static_cast<double>(n), dropped += n;
+  m["training/zero_variance_groups"] = static_cast<double>(advantages.zero_variance_groups);
+  m["training/reissued"] = static_cast<double>(counts.reissued);
+  m["training/workers_lost"] = static_cast<double>(counts.workers_lost);
+  FULMEN_CHECK(counts.issued == advantages.trained + dropped,
+               fmt::format("step {}: {} episodes issued, but {} trained + {} dropped", step, counts.issued,
+                           advantages.trained, dropped));
+  m["timing_s/gen"] = counts.generate_s;
+  m["timing_s/reward"] = counts.score_wait_s;
+  m["timing_s/old_log_prob"] = update.score_s;
+  m["timing_s/update_actor"] = update.update_s;
+  m["perf/total_num_tokens"] = static_cast<double>(rows);
+  m["perf/generate_tokens_per_s"] = counts.generate_s > 0 ? static_cast<double>(tokens) / counts.generate_s : 0;
+  report(update, config, m);
+}
 
 std::string step_line(int64_t step, int64_t steps, const base::Metrics& m, double eta_s) {
   return fmt::format(
@@ -75,6 +130,7 @@ void write_episodes(const std::string& path, int64_t step, std::span<const Episo
               {"finish", e.finish},
               {"tokens", e.completion.size()},
               {"mean_logprob", e.logprob.empty() ? 0 : sum / static_cast<double>(e.logprob.size())},
+              {"bits", bits_of(e)},
               {"advantage", e.advantage},
               {"trained", e.trained},
               {"dropped", e.dropped},

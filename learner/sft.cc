@@ -1,5 +1,6 @@
 #include "learner/sft.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "shared/base/rng.h"
@@ -46,16 +47,14 @@ void run_sft(const base::Config& config, const Dataset& data, const model::Token
 
     SftStep s{.step = step};
     const float scale = 1.0f / static_cast<float>(target_tokens);
-    trainer.accumulate(
-        sequences, 1.0f, false,
-        [&](size_t, std::span<const float> logprob, std::span<const float>, std::span<float> dlogprob,
-            std::span<float>) {
-          for (size_t t = 0; t < logprob.size(); ++t) {
-            s.loss -= static_cast<double>(logprob[t]) / static_cast<double>(target_tokens);
-            dlogprob[t] = -scale;
-          }
-        },
-        [&](int64_t rows) { s.tokens += rows; });
+    const auto scores =
+        trainer.accumulate(sequences, 1.0f, false,
+                           [&](size_t, std::span<const float>, std::span<const float>, std::span<float> dlogprob,
+                               std::span<float>) { std::fill(dlogprob.begin(), dlogprob.end(), -scale); });
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      s.tokens += static_cast<int64_t>(sequences[i].prompt.size() + sequences[i].target.size()) - 1;
+      for (const float l : scores[i].logprob) s.loss -= static_cast<double>(l) / static_cast<double>(target_tokens);
+    }
     const float lr = scheduled_lr("cosine", config.sft.lr, step, config.sft.warmup_steps, config.sft.steps);
     s.grad_norm = trainer.optimizer_step({.lr = lr,
                                           .beta1 = config.optimizer.beta1,
@@ -63,9 +62,16 @@ void run_sft(const base::Config& config, const Dataset& data, const model::Token
                                           .eps = config.optimizer.eps,
                                           .weight_decay = config.optimizer.weight_decay,
                                           .grad_clip = config.optimizer.grad_clip});
-    on_step(s);
+    if (on_step) on_step(s);
   }
   reset(trainer.optimizer());
+}
+
+void run_cold_start(const base::Config& config, const model::Tokenizer& tokenizer, Trainer& trainer,
+                    const std::function<void(const SftStep&)>& on_step) {
+  base::Config c = config;
+  if (!c.sft.data.empty()) c.data.task.clear(), c.data.train = c.sft.data;
+  run_sft(config, *make_dataset(c, Split::kTrain, tokenizer), tokenizer, trainer, on_step);
 }
 
 }  // namespace fulmen::learner

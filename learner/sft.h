@@ -20,4 +20,8 @@ struct SftStep {
 void run_sft(const base::Config& config, const Dataset& data, const model::Tokenizer& tokenizer, Trainer& trainer,
              const std::function<void(const SftStep&)>& on_step);
 
+// run_sft on the examples that the config names: sft.data, or the training problems.
+void run_cold_start(const base::Config& config, const model::Tokenizer& tokenizer, Trainer& trainer,
+                    const std::function<void(const SftStep&)>& on_step);
+
 }  // namespace fulmen::learner

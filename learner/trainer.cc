@@ -6,6 +6,7 @@
 
 #include "kernels/lm_head.h"
 #include "kernels/optimizer.h"
+#include "kernels/pointwise.h"
 
 namespace fulmen::learner {
 namespace {
@@ -35,15 +36,30 @@ OptimizerState::OptimizerState(const model::Weights& weights) {
 }
 
 Trainer::Trainer(model::Weights& weights, kernels::DType cache_dtype, bool recompute, int64_t micro_batch_tokens,
-                 kernels::Context& ctx)
+                 kernels::Context& ctx, int shards)
     : weights_(weights),
       ctx_(ctx),
       micro_batch_tokens_(micro_batch_tokens),
       transformer_(weights, cache_dtype, ctx),
       tape_(weights.config(), recompute),
+      shards_(shards),
+      alone_(collective::make_self()),
+      ranks_(alone_.get()),
       optimizer_(weights) {}
 
 Trainer::~Trainer() = default;
+
+void Trainer::join(collective::Collective& ranks) { ranks_ = &ranks; }
+
+void Trainer::check_ranks_agree() {
+  if (ranks_->size() == 1) return;
+  const base::Digest own = weights_.root_digest();
+  const auto all = ranks_->allgather({reinterpret_cast<const char*>(own.data()), own.size()});
+  for (size_t r = 1; r < all.size(); ++r)
+    FULMEN_CHECK(all[r] == all[0], "learner rank " + std::to_string(r) + " of " + std::to_string(all.size()) +
+                                       " holds other weights than rank 0 after update " +
+                                       std::to_string(optimizer_.step) + " (want the same bits on all ranks)");
+}
 
 void Trainer::forward_micro_batch(const MicroBatch& b, float inv_temperature, bool want_entropy, model::Tape* tape,
                                   model::Observer* observer) {
@@ -70,10 +86,10 @@ void Trainer::forward_micro_batch(const MicroBatch& b, float inv_temperature, bo
                            ctx_);
 }
 
-void Trainer::backward_micro_batch(const MicroBatch& b, float inv_temperature, bool entropy_gradient) {
+void Trainer::backward_micro_batch(const MicroBatch& b, float inv_temperature, bool entropy_gradient,
+                                   model::Gradients& grads) {
   const int64_t T = static_cast<int64_t>(b.tokens.size()), M = static_cast<int64_t>(b.rows.size());
   const int64_t C = weights_.config().hidden_size;
-  if (!grads_) grads_ = std::make_unique<model::Gradients>(weights_.specs());
   grow(dhidden_, static_cast<size_t>(T * C));
   grow(dtarget_hidden_, static_cast<size_t>(M * C));
 
@@ -88,44 +104,120 @@ void Trainer::backward_micro_batch(const MicroBatch& b, float inv_temperature, b
                              .dlogprob = vec(dlogprob_.data(), M),
                              .dentropy = entropy_gradient ? vec(dentropy_.data(), M) : kernels::TensorRef{},
                              .dh = mat(dtarget_hidden_.data(), M, C),
-                             .dw = mat(grads_->tensor(head).data(), weights_.specs()[head].shape[0], C)},
+                             .dw = mat(grads.tensor(head).data(), weights_.specs()[head].shape[0], C)},
                             ctx_);
   std::memset(dhidden_.data(), 0, static_cast<size_t>(T * C) * sizeof(float));
   for (int64_t i = 0; i < M; ++i)
     std::memcpy(dhidden_.data() + b.rows[static_cast<size_t>(i)] * C, dtarget_hidden_.data() + i * C,
                 static_cast<size_t>(C) * sizeof(float));
-  transformer_.backward({b.tokens, b.segments}, tape_, mat(dhidden_.data(), T, C), *grads_);
+  transformer_.backward({b.tokens, b.segments}, tape_, mat(dhidden_.data(), T, C), grads);
+}
+
+// Every rank learns what the others found for their sequences; [first, first + count) are this rank's.
+void Trainer::gather(size_t first, size_t count, std::vector<TargetScores>& scores, bool entropy) {
+  if (ranks_->size() == 1) return;
+  std::string own;
+  const auto put = [&](const std::vector<float>& v) {
+    own.append(reinterpret_cast<const char*>(v.data()), v.size() * sizeof(float));
+  };
+  for (size_t i = first; i < first + count; ++i) {
+    put(scores[i].logprob);
+    if (entropy) put(scores[i].entropy);
+  }
+  std::string all;
+  for (const std::string& part : ranks_->allgather(own)) all += part;
+  size_t want = 0, at = 0;
+  for (const TargetScores& s : scores) want += s.logprob.size() + (entropy ? s.entropy.size() : 0);
+  FULMEN_CHECK(all.size() == want * sizeof(float),
+               "trainer: ranks scored " + std::to_string(all.size() / 4) + " values, want " + std::to_string(want));
+  const auto take = [&](std::vector<float>& v) {
+    std::memcpy(v.data(), all.data() + at, v.size() * sizeof(float));
+    at += v.size() * sizeof(float);
+  };
+  for (TargetScores& s : scores) {
+    take(s.logprob);
+    if (entropy) take(s.entropy);
+  }
 }
 
 void Trainer::score(std::span<const Sequence> sequences, float inv_temperature, std::vector<std::vector<float>>& out,
                     model::Observer* observer) {
-  out.assign(sequences.size(), {});
-  for (const MicroBatch& b : pack(sequences, micro_batch_tokens_)) {
+  std::vector<TargetScores> scores(sequences.size());
+  for (size_t i = 0; i < scores.size(); ++i) scores[i].logprob.resize(sequences[i].target.size());
+  const Range share = share_of(sequences.size(), ranks_->rank(), ranks_->size());
+  for (const MicroBatch& b : pack(sequences.subspan(share.first, share.count), micro_batch_tokens_)) {
     forward_micro_batch(b, inv_temperature, false, nullptr, observer);
     const float* p = logprob_.data();
     for (size_t i = b.first; i < b.first + b.count; ++i) {
-      out[i].assign(p, p + sequences[i].target.size());
-      p += sequences[i].target.size();
+      std::vector<float>& logprob = scores[share.first + i].logprob;
+      std::copy_n(p, logprob.size(), logprob.begin());
+      p += logprob.size();
     }
   }
+  gather(share.first, share.count, scores, false);
+  out.clear();
+  for (TargetScores& s : scores) out.push_back(std::move(s.logprob));
 }
 
-void Trainer::accumulate(std::span<const Sequence> sequences, float inv_temperature, bool entropy_gradient,
-                         const LossFn& loss, const std::function<void(int64_t)>& on_rows) {
-  for (const MicroBatch& b : pack(sequences, micro_batch_tokens_)) {
-    forward_micro_batch(b, inv_temperature, true, &tape_, nullptr);
-    std::fill_n(dlogprob_.data(), b.rows.size(), 0.0f);
-    std::fill_n(dentropy_.data(), b.rows.size(), 0.0f);
-    size_t at = 0;
-    for (size_t i = b.first; i < b.first + b.count; ++i) {
-      const size_t n = sequences[i].target.size();
-      loss(i, {logprob_.data() + at, n}, {entropy_.data() + at, n}, {dlogprob_.data() + at, n},
-           {dentropy_.data() + at, n});
-      at += n;
+model::Gradients& Trainer::shard_gradients(size_t i) {
+  if (i == 0) return *grads_;  // all zero: a new buffer, or optimizer_step left it so
+  const size_t slot = ranks_->rank() == 0 ? 0 : i - 1;
+  while (more_shards_.size() <= slot) more_shards_.push_back(std::make_unique<model::Gradients>(weights_.specs()));
+  more_shards_[slot]->zero();
+  return *more_shards_[slot];
+}
+
+std::vector<TargetScores> Trainer::accumulate(std::span<const Sequence> sequences, float inv_temperature,
+                                              bool entropy_gradient, const LossFn& loss,
+                                              const std::function<void(int64_t)>& on_rows) {
+  if (!grads_) grads_ = std::make_unique<model::Gradients>(weights_.specs());
+  std::vector<TargetScores> scores(sequences.size());
+  for (size_t i = 0; i < scores.size(); ++i)
+    scores[i].logprob.resize(sequences[i].target.size()), scores[i].entropy.resize(sequences[i].target.size());
+  const std::vector<Range> shards = shard_sequences(sequences, shards_);
+  const int ranks = ranks_->size();
+  const Range mine = share_of(shards.size(), ranks_->rank(), ranks);
+  std::vector<std::span<const float>> parts;
+  size_t first = 0, count = 0;  // sequences of this rank
+  for (size_t k = 0; k < mine.count; ++k) {
+    const Range shard = shards[mine.first + k];
+    if (k == 0) first = shard.first;
+    count += shard.count;
+    model::Gradients& g = shard_gradients(k);
+    for (const MicroBatch& b : pack(sequences.subspan(shard.first, shard.count), micro_batch_tokens_)) {
+      forward_micro_batch(b, inv_temperature, true, &tape_, nullptr);
+      std::fill_n(dlogprob_.data(), b.rows.size(), 0.0f);
+      std::fill_n(dentropy_.data(), b.rows.size(), 0.0f);
+      size_t at = 0;
+      for (size_t i = shard.first + b.first; i < shard.first + b.first + b.count; ++i) {
+        const size_t n = sequences[i].target.size();
+        std::copy_n(logprob_.data() + at, n, scores[i].logprob.begin());
+        std::copy_n(entropy_.data() + at, n, scores[i].entropy.begin());
+        loss(i, scores[i].logprob, scores[i].entropy, {dlogprob_.data() + at, n}, {dentropy_.data() + at, n});
+        at += n;
+      }
+      backward_micro_batch(b, inv_temperature, entropy_gradient, g);
+      if (on_rows) on_rows(static_cast<int64_t>(b.tokens.size()));
     }
-    backward_micro_batch(b, inv_temperature, entropy_gradient);
-    if (on_rows) on_rows(static_cast<int64_t>(b.tokens.size()));
+    const bool adds = k > 0 && ranks_->rank() == 0;  // rank 0 holds the head of the sum, so it need not keep its parts
+    const auto rows = [](model::Gradients& x) {
+      return mat(x.all().data(), static_cast<int64_t>(x.all().size() / model::Gradients::kRow), model::Gradients::kRow);
+    };
+    if (adds)
+      kernels::scaled_add({rows(*grads_), rows(g), rows(*grads_)}, ctx_);
+    else
+      parts.push_back(g.all());
   }
+  if (ranks > 1 && !shards.empty()) {
+    std::vector<int> counts;
+    for (int r = 0; r < ranks; ++r) {
+      const int n = static_cast<int>(share_of(shards.size(), r, ranks).count);
+      counts.push_back(r == 0 ? std::min(n, 1) : n);
+    }
+    ranks_->sum_in_order(parts, counts, grads_->all());
+    gather(first, count, scores, true);
+  }
+  return scores;
 }
 
 double Trainer::optimizer_step(const AdamWSettings& s) {

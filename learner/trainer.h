@@ -1,7 +1,9 @@
 #pragma once
 // The learner's model: weights, gradients and AdamW state of one rank, and the three things done with them: score
-// sequences, accumulate a gradient over micro-batches, take an optimizer step. Owns no data and talks to nobody. The
-// gradient is the same bits for any micro-batch budget (kernels continue their chains over rows in memory).
+// sequences, accumulate a gradient over micro-batches, take an optimizer step. Ranks hold the same weights and moments
+// and make the same calls with the same arguments; each works on its share, and all return the same. The gradient is
+// the same bits for any micro-batch budget (kernels continue their chains over rows in memory) and for any number of
+// ranks (shards.h).
 
 #include <functional>
 #include <memory>
@@ -9,6 +11,8 @@
 #include <vector>
 
 #include "learner/packer.h"
+#include "learner/shards.h"
+#include "shared/collective/collective.h"
 #include "shared/model/transformer.h"
 
 namespace fulmen::learner {
@@ -26,43 +30,61 @@ struct OptimizerState {  // one buffer per tensor, order of tensor_specs()
   int64_t step = 0;  // updates taken
 };
 
+struct TargetScores {  // of one sequence, per target token
+  std::vector<float> logprob, entropy;
+};
+
 class Trainer {
  public:
+  // shards: the most a batch is cut into; more than ranks is wasted on nobody, fewer leaves ranks idle.
   Trainer(model::Weights& weights, kernels::DType cache_dtype, bool recompute, int64_t micro_batch_tokens,
-          kernels::Context& ctx);
+          kernels::Context& ctx, int shards = 1);
   ~Trainer();
+
+  void join(collective::Collective& ranks);  // before the first call; without it the trainer is alone
+
+  // Throws Error naming the first rank whose weights have other bits than rank 0's.
+  void check_ranks_agree();
 
   // Learner log-probs of every target token: out[i] has sequences[i].target.size() values.
   void score(std::span<const Sequence> sequences, float inv_temperature, std::vector<std::vector<float>>& out,
              model::Observer* observer = nullptr);
 
-  // Forward, then `loss` for each sequence i: given log-probs and entropies of its target tokens it writes d loss / d
-  // logprob and d loss / d entropy (both zero on entry); then backward. Gradients add up until optimizer_step.
+  // One call an update. Forward, then `loss` for each sequence i of this rank's shards, once: given log-probs and
+  // entropies of its target tokens it writes d loss / d logprob and d loss / d entropy (both zero on entry); then
+  // backward, then the sum over ranks. Returns what every rank's forward found.
   using LossFn = std::function<void(size_t i, std::span<const float> logprob, std::span<const float> entropy,
                                     std::span<float> dlogprob, std::span<float> dentropy)>;
-  // on_rows(rows) after each micro-batch, for progress; may be empty.
-  void accumulate(std::span<const Sequence> sequences, float inv_temperature, bool entropy_gradient, const LossFn& loss,
-                  const std::function<void(int64_t)>& on_rows = {});
+  // on_rows(rows) after each micro-batch of this rank, for progress; may be empty.
+  std::vector<TargetScores> accumulate(std::span<const Sequence> sequences, float inv_temperature,
+                                       bool entropy_gradient, const LossFn& loss,
+                                       const std::function<void(int64_t)>& on_rows = {});
 
   // Clips by global norm, AdamW, zeroes gradients, repacks the weights. Returns the norm before clipping.
   // Throws Error naming the tensor when the norm is not finite.
   double optimizer_step(const AdamWSettings& s);
 
   model::Weights& weights() { return weights_; }
-  model::Gradients& gradients() { return *grads_; }
+  model::Gradients& gradients() { return *grads_; }  // after accumulate: summed over all ranks
   OptimizerState& optimizer() { return optimizer_; }
 
  private:
   void forward_micro_batch(const MicroBatch& b, float inv_temperature, bool want_entropy, model::Tape* tape,
                            model::Observer* observer);
-  void backward_micro_batch(const MicroBatch& b, float inv_temperature, bool entropy_gradient);
+  void backward_micro_batch(const MicroBatch& b, float inv_temperature, bool entropy_gradient, model::Gradients& g);
+  model::Gradients& shard_gradients(size_t i);  // of this rank's i-th shard
+  void gather(size_t first, size_t count, std::vector<TargetScores>& scores, bool entropy);
 
   model::Weights& weights_;
   kernels::Context& ctx_;
   int64_t micro_batch_tokens_;
   model::Transformer transformer_;
   model::Tape tape_;
-  std::unique_ptr<model::Gradients> grads_;
+  int shards_;
+  std::unique_ptr<collective::Collective> alone_;
+  collective::Collective* ranks_;
+  std::unique_ptr<model::Gradients> grads_;                     // of the update, and of this rank's first shard
+  std::vector<std::unique_ptr<model::Gradients>> more_shards_;  // of its others: one on rank 0, which adds as it goes
   OptimizerState optimizer_;
   // Workspaces of one micro-batch, grow only: (T, C), (T, C), (M, C), (M, C), (M), (M, 2), ...
   model::Buffer hidden_, dhidden_, target_hidden_, dtarget_hidden_;

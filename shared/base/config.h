@@ -115,6 +115,8 @@ struct EvalSection {
 
 struct LearnerSection {
   int ranks = 1;
+  int shards = 4;       // most parts of a batch; changes the last bits of a gradient, as ranks do not
+  int timeout_s = 600;  // a rank that keeps the others waiting for this long is an error naming it
 };
 
 struct LogSection {

@@ -86,6 +86,11 @@ void check_config(const Config& c) {
   if (c.sync.bind != "ipc" && !c.sync.bind.starts_with("tcp://")) {
     refuse(c, "sync.bind", "got \"" + c.sync.bind + "\", want ipc or tcp://HOST:PORT");
   }
+  if (c.learner.ranks > c.learner.shards) {
+    refuse(c, "learner.ranks",
+           fmt::format("got {}, want at most learner.shards = {}: each rank needs a part of the batch", c.learner.ranks,
+                       c.learner.shards));
+  }
   if (c.optimizer.beta1 >= 1) refuse(c, "optimizer.beta1", "got 1, want below 1: the moment would never move");
   if (c.optimizer.beta2 >= 1) refuse(c, "optimizer.beta2", "got 1, want below 1: the moment would never move");
 }

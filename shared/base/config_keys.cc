@@ -140,7 +140,11 @@ void visit_services(std::vector<Key>& keys, Config& c) {
   eval.number("every", c.eval.every, 0, kManyInts, "steps between evaluations; 0 = only before and after");
   eval.number("problems", c.eval.problems, 0, kManyInts, "held-out problems, answered greedily");
 
-  Section(keys, "learner").number("ranks", c.learner.ranks, 1, 65536, "learner processes");
+  Section learner(keys, "learner");
+  learner.number("ranks", c.learner.ranks, 1, 65536, "learner processes; changes the speed, not the result");
+  learner.number("shards", c.learner.shards, 1, 65536,
+                 "most parts a batch is cut into for the ranks; a run with another number has other last bits");
+  learner.number("timeout_s", c.learner.timeout_s, 1, kManyInts, "longest wait of a rank for the others");
 
   Section log(keys, "log");
   log.flag("tensorboard", c.log.tensorboard, "also write TensorBoard event files");

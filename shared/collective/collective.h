@@ -7,6 +7,7 @@
 // an Error the group is of no more use. Not thread-safe.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -22,9 +23,16 @@ class Collective {
   virtual int size() const = 0;
   virtual void allreduce_sum(std::span<float> data) = 0;  // in place; equal length on all ranks
   virtual void allreduce_sum(std::span<double> data) = 0;
+  // out = ((p0 + p1) + p2) + ...: rank 0's parts in their order, then rank 1's, and so on. `counts` says how many each
+  // rank has (own: parts.size(), 0 is allowed, not everywhere). Parts and out have one length; out may be a part.
+  virtual void sum_in_order(std::span<const std::span<const float>> parts, std::span<const int> counts,
+                            std::span<float> out) = 0;
   virtual std::vector<std::string> allgather(std::string_view bytes) = 0;  // by rank; lengths may differ
   virtual void broadcast(std::string& bytes, int root) = 0;                // the root's bytes, length included
   virtual void barrier() = 0;
+  // Returns when `rank` has begun its next call. The only wait without a deadline (rank 0 may conduct for hours before
+  // it needs the others): it ends in an Error when that rank is gone.
+  virtual void wait_for(int rank) = 0;
 };
 
 std::unique_ptr<Collective> make_self();  // one rank: every call is done at once
@@ -36,6 +44,8 @@ struct GlooOptions {
   std::string epoch;               // names this group; a new one for every attempt, equal on all ranks
   std::string host = "127.0.0.1";  // address of this rank for the others
   int timeout_ms = 60000;          // to come together, and for every call
+  // Called now and then until all have come; may throw, when it knows that one of them never will.
+  std::function<void()> while_waiting;
 };
 
 // CPU groups over TCP. Throws Error naming the ranks that did not come, or an epoch that was used before.

@@ -1,7 +1,7 @@
 #include <fmt/core.h>
 #include <gloo/allgather.h>
 #include <gloo/allgatherv.h>
-#include <gloo/alltoall.h>
+#include <gloo/alltoallv.h>
 #include <gloo/barrier.h>
 #include <gloo/broadcast.h>
 #include <gloo/rendezvous/context.h>
@@ -27,7 +27,7 @@ constexpr size_t kSliceBytes = 1 << 20;  // of one rank in one round of a sum: b
 class Gloo : public Collective {
  public:
   explicit Gloo(const GlooOptions& o) : options_(o), roll_(o.directory, o.epoch, o.rank, o.size) {
-    roll_.wait_for_all(o.timeout_ms);
+    roll_.wait_for_all(o.timeout_ms, o.while_waiting);
     guarded("connecting", [&] {
       gloo::transport::tcp::attr attr;
       attr.hostname = o.host;
@@ -46,11 +46,15 @@ class Gloo : public Collective {
   int rank() const override { return options_.rank; }
   int size() const override { return options_.size; }
 
-  void allreduce_sum(std::span<float> data) override {
-    guarded("sum", [&] { sum(data); });
-  }
-  void allreduce_sum(std::span<double> data) override {
-    guarded("sum", [&] { sum(data); });
+  void allreduce_sum(std::span<float> data) override { sum_one_each(data); }
+  void allreduce_sum(std::span<double> data) override { sum_one_each(data); }
+
+  void sum_in_order(std::span<const std::span<const float>> parts, std::span<const int> counts,
+                    std::span<float> out) override {
+    FULMEN_CHECK(
+        counts.size() == ranks() && parts.size() == static_cast<size_t>(counts[static_cast<size_t>(rank())]),
+        fmt::format("collective: rank {}: sum_in_order: got {} parts, want as its count says", rank(), parts.size()));
+    guarded("sum", [&] { sum(parts, counts, out); });
   }
 
   std::vector<std::string> allgather(std::string_view bytes) override {
@@ -86,6 +90,11 @@ class Gloo : public Collective {
       bytes.resize(length);
       if (length > 0) from_root(bytes.data(), bytes.size(), root);
     });
+  }
+
+  void wait_for(int rank) override {
+    FULMEN_CHECK(!broken_, "collective: wait_for after the group broke");
+    roll_.wait_for_call(rank);
   }
 
   void barrier() override {
@@ -128,26 +137,47 @@ class Gloo : public Collective {
     gloo::broadcast(o);
   }
 
-  // In rounds: slice r of the round goes to rank r from everybody, who adds in rank order; then all slices go to all.
   template <class T>
-  void sum(std::span<T> data) {
-    size_t per_rank = std::min(kSliceBytes / sizeof(T), (data.size() + ranks() - 1) / ranks());
-    std::vector<T> padded(per_rank * ranks()), received(per_rank * ranks()), slice(per_rank);
-    for (size_t at = 0; at < data.size(); at += padded.size()) {
-      size_t n = std::min(padded.size(), data.size() - at);
-      std::copy_n(data.begin() + static_cast<std::ptrdiff_t>(at), n, padded.begin());
-      std::fill(padded.begin() + static_cast<std::ptrdiff_t>(n), padded.end(), T{0});
-      gloo::AlltoallOptions o(context_);
-      o.setInput(padded.data(), padded.size());
-      o.setOutput(received.data(), received.size());
-      gloo::alltoall(o);
-      std::copy_n(received.begin(), per_rank, slice.begin());
-      for (size_t r = 1; r < ranks(); r++) {
-        const T* from = received.data() + r * per_rank;
-        for (size_t i = 0; i < per_rank; i++) slice[i] += from[i];
+  void sum_one_each(std::span<T> data) {
+    const std::span<const T> own = data;
+    const std::vector<int> counts(ranks(), 1);
+    guarded("sum", [&] { sum<T>({&own, 1}, counts, data); });
+  }
+
+  // In rounds: slice r of the round goes to rank r from everybody, all parts of it, who adds them in order; then all
+  // slices go to all.
+  template <class T>
+  void sum(std::span<const std::span<const T>> parts, std::span<const int> counts, std::span<T> out) {
+    const size_t total = static_cast<size_t>(std::accumulate(counts.begin(), counts.end(), 0));
+    if (out.empty()) return;
+    FULMEN_CHECK(total > 0, "no rank has a part");
+    const size_t per_rank = std::min(kSliceBytes / sizeof(T), (out.size() + ranks() - 1) / ranks());
+    std::vector<T> sent(per_rank * ranks() * parts.size()), received(per_rank * total), slice(per_rank),
+        whole(per_rank * ranks());
+    std::vector<int64_t> to(ranks(), static_cast<int64_t>(per_rank * parts.size())), from;
+    for (const int n : counts) from.push_back(static_cast<int64_t>(per_rank) * n);
+    for (size_t at = 0; at < out.size(); at += whole.size()) {
+      const size_t n = std::min(whole.size(), out.size() - at);
+      T* next = sent.data();
+      for (size_t r = 0; r < ranks(); r++) {
+        const size_t begin = std::min(n, r * per_rank), end = std::min(n, begin + per_rank);
+        for (const std::span<const T>& part : parts) {
+          std::copy_n(part.data() + at + begin, end - begin, next);
+          std::fill(next + (end - begin), next + per_rank, T{0});
+          next += per_rank;
+        }
       }
-      gather_equal(slice.data(), padded.data(), per_rank);
-      std::copy_n(padded.begin(), n, data.begin() + static_cast<std::ptrdiff_t>(at));
+      gloo::AlltoallvOptions o(context_);
+      o.setInput(sent.data(), to);
+      o.setOutput(received.data(), from);
+      gloo::alltoallv(o);
+      std::copy_n(received.begin(), per_rank, slice.begin());
+      for (size_t p = 1; p < total; p++) {
+        const T* addend = received.data() + p * per_rank;
+        for (size_t i = 0; i < per_rank; i++) slice[i] += addend[i];
+      }
+      gather_equal(slice.data(), whole.data(), per_rank);
+      std::copy_n(whole.begin(), n, out.begin() + static_cast<std::ptrdiff_t>(at));
     }
   }
 

@@ -39,7 +39,7 @@ RollCall::~RollCall() { close(fd_); }  // the file stays: a rank that left is no
 
 std::string RollCall::path(int rank) const { return prefix_ + std::to_string(rank); }
 
-void RollCall::wait_for_all(int timeout_ms) const {
+void RollCall::wait_for_all(int timeout_ms, const std::function<void()>& while_waiting) const {
   auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms);
   for (;;) {
     std::vector<int> missing;
@@ -50,8 +50,22 @@ void RollCall::wait_for_all(int timeout_ms) const {
     FULMEN_CHECK(std::chrono::steady_clock::now() < deadline,
                  fmt::format("collective: {} of {} did not come within {} ms (looked for {}N)", ranks_text(missing),
                              size_, timeout_ms, prefix_));
+    if (while_waiting) while_waiting();
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
+}
+
+void RollCall::wait_for_call(int rank) const {
+  const int fd = open(path(rank).c_str(), O_RDONLY | O_CLOEXEC);
+  bool gone = fd < 0;
+  while (!gone) {
+    uint64_t calls = 0;
+    if (pread(fd, &calls, sizeof calls, 0) == sizeof calls && calls > calls_) break;
+    gone = flock(fd, LOCK_SH | LOCK_NB) == 0;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  if (fd >= 0) close(fd);
+  FULMEN_CHECK(!gone, fmt::format("collective: rank {}: rank {} is gone", rank_, rank));
 }
 
 void RollCall::begin_call() {

@@ -3,6 +3,7 @@
 // number in it how many calls it has begun. Read only when something went wrong, to say which rank it was.
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,8 @@ class RollCall {
   RollCall(const RollCall&) = delete;
   RollCall& operator=(const RollCall&) = delete;
 
-  void wait_for_all(int timeout_ms) const;  // Error naming the missing
+  void wait_for_all(int timeout_ms, const std::function<void()>& while_waiting) const;  // Error naming the missing
+  void wait_for_call(int rank) const;  // until `rank` has begun more calls than this one; Error when it is gone
   void begin_call();
   std::string suspects() const;  // "rank 2 is dead" | "ranks 1, 2 have not come to call 7" | "all ranks are there"
 

@@ -48,7 +48,8 @@ std::string front_help(const std::string& directory) {
   }
   return text +
          "\nfulmen VERB --help shows a verb's options; fulmen help config lists every configuration key.\n"
-         "Exit codes: 0 ok, 1 failure, 2 wrong usage or configuration.\n";
+         "Exit codes: 0 ok, 1 failure, 2 wrong usage or configuration,\n"
+         "75 stopped by a signal and resumable.\n";
 }
 
 int print(const std::string& text) {
@@ -110,6 +111,7 @@ const std::vector<Verb>& all_verbs() {
       {"selftest", kCheck, "bitwise and gradient checks of the kernels on this machine", "fulmen-selftest", false},
       {"bench", kCheck, "speed against other libraries and the limits of this machine", "fulmen-bench", false},
       {"test", kCheck, "build and run the tests (from a checkout)", "", false, tests_are_elsewhere},
+      {"learner", kRole, "a learner rank above 0, as rank 0 starts it", "fulmen-learner"},
       {"rollout", kRole, "a rollout worker, as the launcher starts it", "fulmen-rollout"},
       {"reward", kRole, "a reward service, as the launcher starts it", "fulmen-reward"},
   };

@@ -43,13 +43,17 @@ size_t Tape::bytes() const {
   return total;
 }
 
-Gradients::Gradients(const std::vector<TensorSpec>& specs) : values_(specs.size()) {
-  for (size_t i = 0; i < specs.size(); ++i) values_[i].resize(static_cast<size_t>(specs[i].numel()));
+Gradients::Gradients(const std::vector<TensorSpec>& specs) {
+  size_t floats = 0;
+  for (const TensorSpec& spec : specs) {
+    offset_.push_back(floats);
+    numel_.push_back(static_cast<size_t>(spec.numel()));
+    floats += (numel_.back() + 15) / 16 * 16;
+  }
+  values_.resize((floats + kRow - 1) / kRow * kRow);
 }
 
-void Gradients::zero() {
-  for (Buffer& b : values_) std::memset(b.data(), 0, b.size() * sizeof(float));
-}
+void Gradients::zero() { std::memset(values_.data(), 0, values_.size() * sizeof(float)); }
 
 namespace {
 

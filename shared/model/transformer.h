@@ -69,16 +69,19 @@ class Tape {
   std::unique_ptr<State> state_;
 };
 
-// Gradients, one fp32 buffer per tensor in the order of tensor_specs().
+// Gradients in one piece of fp32: the tensors in the order of tensor_specs(), each 64-byte aligned, gaps 0.
 class Gradients {
  public:
+  static constexpr size_t kRow = 1024;  // all() is whole rows of this, for kernels that take a matrix
   explicit Gradients(const std::vector<TensorSpec>& specs);
-  std::span<float> tensor(size_t i) { return {values_[i].data(), values_[i].size()}; }
-  size_t size() const { return values_.size(); }
+  std::span<float> tensor(size_t i) { return {values_.data() + offset_[i], numel_[i]}; }
+  std::span<float> all() { return {values_.data(), values_.size()}; }
+  size_t size() const { return numel_.size(); }  // tensors
   void zero();
 
  private:
-  std::vector<Buffer> values_;
+  std::vector<size_t> offset_, numel_;
+  Buffer values_;
 };
 
 // Sees each named intermediate of a forward, one row per token: (layer, op, rows). Used to find where two paths part.

@@ -135,9 +135,8 @@ TEST(Trainer, GradientIsTheSlopeOfALossWithAWeightPerToken) {
     return sum;
   };
   l.trainer->accumulate(data.sequences, 0.8f, false,
-                        [&](size_t i, std::span<const float>, std::span<const float>, std::span<float> d, std::span<float>) {
-                          std::copy(weight[i].begin(), weight[i].end(), d.begin());
-                        });
+                        [&](size_t i, std::span<const float>, std::span<const float>, std::span<float> d,
+                            std::span<float>) { std::copy(weight[i].begin(), weight[i].end(), d.begin()); });
   double squares = 0;
   for (size_t i = 0; i < l.trainer->gradients().size(); ++i)
     for (const float g : l.trainer->gradients().tensor(i)) squares += static_cast<double>(g) * g;
@@ -145,7 +144,8 @@ TEST(Trainer, GradientIsTheSlopeOfALossWithAWeightPerToken) {
   const auto move = [&](double by) {
     for (size_t i = 0; i < l.weights.num_tensors(); ++i)
       for (size_t k = 0; k < l.weights.tensor(i).size(); ++k)
-        l.weights.tensor(i)[k] += static_cast<float>(by * static_cast<double>(l.trainer->gradients().tensor(i)[k]) / norm);
+        l.weights.tensor(i)[k] +=
+            static_cast<float>(by * static_cast<double>(l.trainer->gradients().tensor(i)[k]) / norm);
     l.weights.pack(l.ctx);
   };
   move(step);

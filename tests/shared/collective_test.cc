@@ -97,6 +97,67 @@ TEST(Collective, SumIsInRankOrderBitForBitAndTheSameOnEveryRank) {
   EXPECT_EQ(codes, std::vector<int>(3, 0));
 }
 
+TEST(Collective, PartsAreAddedInOrderWhateverRankHoldsThem) {
+  constexpr size_t kLength = 700001;  // more than one round
+  std::vector<std::vector<float>> part;
+  for (int p = 0; p < 5; p++) part.push_back(values(p, kLength));
+  std::vector<float> want = part[0], grouped = part[0], tail = part[2];
+  for (size_t p = 1; p < 5; p++)
+    for (size_t i = 0; i < kLength; i++) want[i] += part[p][i];
+  for (size_t i = 0; i < kLength; i++)
+    grouped[i] = (part[0][i] + part[1][i]) + ((part[2][i] + part[3][i]) + part[4][i]);
+  ASSERT_NE(memcmp(want.data(), grouped.data(), kLength * sizeof(float)), 0) << "the values must tell orders apart";
+  const std::vector<std::vector<int>> splits{{2, 3}, {0, 5}, {1, 0, 4}, {2, 2, 1}};
+  for (size_t s = 0; s < splits.size(); s++) {
+    Directory dir;
+    const std::vector<int>& counts = splits[s];
+    const int size = static_cast<int>(counts.size());
+    auto codes = run_ranks(size, [&](int rank) {
+      auto c = make_gloo(options(dir, rank, size));
+      std::vector<std::span<const float>> own;
+      size_t first = 0;
+      for (int r = 0; r < rank; r++) first += static_cast<size_t>(counts[static_cast<size_t>(r)]);
+      for (int k = 0; k < counts[static_cast<size_t>(rank)]; k++) own.push_back(part[first + static_cast<size_t>(k)]);
+      std::vector<float> out(kLength, 99.0f);
+      std::span<float> into = out;
+      if (!own.empty()) into = part[first];  // in place
+      c->sum_in_order(own, counts, into);
+      return memcmp(into.data(), want.data(), kLength * sizeof(float)) == 0;
+    });
+    EXPECT_EQ(codes, std::vector<int>(counts.size(), 0)) << "split " << s;
+  }
+}
+
+TEST(Collective, WaitForHasNoDeadlineWhileTheRankLivesAndEndsWhenItIsGone) {
+  Directory dir;
+  auto codes = run_ranks(2, [&](int rank) {
+    GlooOptions o = options(dir, rank, 2);
+    o.timeout_ms = 300;
+    auto c = make_gloo(o);
+    if (rank == 0) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(900));
+      c->barrier();
+      return true;
+    }
+    c->wait_for(0);
+    c->barrier();
+    try {
+      c->wait_for(0);
+    } catch (const Error& e) {
+      return std::string(e.what()).find("rank 0 is gone") != std::string::npos;
+    }
+    return false;
+  });
+  EXPECT_EQ(codes, std::vector<int>(2, 0));
+}
+
+TEST(Collective, WaitingForRanksEndsWhenTheCallerKnowsBetter) {
+  Directory dir;
+  GlooOptions o = options(dir, 0, 2);
+  o.while_waiting = [] { throw Error("rank 1 could not read its model"); };
+  EXPECT_THROW(make_gloo(o), Error);
+}
+
 TEST(Collective, GatherAndBroadcastCarryBytesOfAnyLength) {
   Directory dir;
   auto codes = run_ranks(3, [&](int rank) {

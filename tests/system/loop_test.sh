@@ -2,22 +2,7 @@
 # The loop end to end, with processes as a user starts them: exact bits, equal exports for equal config and seed whatever the
 # number of workers, after kill -9 and --resume, and after the death of a worker in the middle of a step.
 # usage: loop_test.sh BIN_DIR SOURCE_DIR
-set -euo pipefail
-bin=$1 source=$2
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$source"
-
-# A few small steps of the quickstart; every run gets the same config but for what it is about.
-small=(sft.steps=8 sft.examples_per_step=16 algorithm.steps=4 algorithm.prompts_per_step=6 algorithm.samples_per_prompt=4
-  "reward.functions=[python:tests/system/digit_reward.py:reward]" optimizer.lr=1e-3 rollout.max_new_tokens=24 rollout.max_sequences=16 eval.problems=10 checkpoint.every=1 optimizer.warmup_steps=0)
-train() { # NAME [override...]
-  local name=$1
-  shift
-  "$bin/fulmen-learner" train configs/quickstart.yaml "run.dir=$work/$name" "${small[@]}" "$@" >"$work/$name.out" 2>"$work/$name.err" ||
-    { echo "run $name failed:"; tail -20 "$work/$name.err"; exit 1; }
-}
-sum() { sha256sum "$work/$1"/export/*.safetensors | cut -d' ' -f1; }
+. "$(dirname "$0")/run_small.sh"
 check_bits() { # every step compared tokens, none differs
   python3 - "$work/$1/metrics.jsonl" "$2" <<'PY'
 import json, sys
@@ -47,13 +32,8 @@ train seed run.seed=2
 [ "$(sum a)" != "$(sum seed)" ] || { echo "another seed gave the same weights: the comparison proves nothing"; exit 1; }
 
 # kill -9 of the whole run in a step, then --resume
-"$bin/fulmen-learner" train configs/quickstart.yaml "run.dir=$work/d" "${small[@]}" >"$work/d.out" 2>"$work/d.err" &
-pid=$!
-for _ in $(seq 600); do
-  [ -d "$work/d/checkpoints/step_2" ] && break
-  kill -0 $pid 2>/dev/null || break
-  sleep 0.05
-done
+start d
+wait_for "$work/d/checkpoints/step_2"
 kill -9 $pid 2>/dev/null || true
 wait $pid 2>/dev/null || true
 [ ! -d "$work/d/export" ] || { echo "the run was over before it could be killed"; exit 1; }
@@ -63,12 +43,8 @@ check_bits d 4
 echo "equal: kill -9 and --resume"
 
 # a rollout worker dies in the middle of a step
-"$bin/fulmen-learner" train configs/quickstart.yaml "run.dir=$work/e" "${small[@]}" rollout.workers=2 >"$work/e.out" 2>"$work/e.err" &
-pid=$!
-for _ in $(seq 600); do
-  [ -d "$work/e/checkpoints/step_1" ] && break
-  sleep 0.05
-done
+start e rollout.workers=2
+wait_for "$work/e/checkpoints/step_1"
 worker=$(pgrep -P $pid -f 'rollout-1' | head -1)
 [ -n "$worker" ] && kill -9 "$worker"
 wait $pid || { echo "run e failed:"; tail -20 "$work/e.err"; exit 1; }

@@ -1,0 +1,49 @@
+#include "learner/parts.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "kernels/table.h"
+#include "shared/model/checkpoint.h"
+
+namespace fulmen::learner {
+namespace {
+
+namespace fs = std::filesystem;
+
+int threads_of(const base::Config& c) {
+  if (c.run.threads > 0) return c.run.threads;
+  return std::max(1, static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN)) / c.learner.ranks);
+}
+
+}  // namespace
+
+LearnerParts::LearnerParts(const base::Config& c)
+    : config(c),
+      tokenizer(model::load_tokenizer(c.model.tokenizer)),
+      pool(threads_of(c)),
+      ctx(kernels::cpu_context(pool)),
+      cache_dtype(c.model.cache_dtype == "bf16" ? kernels::DType::kBf16 : kernels::DType::kF32) {
+  FULMEN_CHECK(c.run.device != "cuda", "run.device: got cuda, but this build has no GPU backend; use cpu or auto");
+  const auto dtype = c.model.weights_dtype == "bf16" ? kernels::DType::kBf16 : kernels::DType::kF32;
+  const model::ModelConfig mc = model::load_model_config(c.model.path);
+  FULMEN_CHECK(tokenizer->vocab_size() <= mc.vocab_size,
+               "model.tokenizer " + c.model.tokenizer + " has " + std::to_string(tokenizer->vocab_size()) +
+                   " tokens, want <= vocab_size " + std::to_string(mc.vocab_size) + " of " + c.model.path);
+  weights = std::make_unique<model::Weights>(mc, dtype);
+  const bool has_weights =
+      fs::is_directory(c.model.path) &&
+      (fs::exists(c.model.path + "/model.safetensors.index.json") || fs::exists(c.model.path + "/model.safetensors"));
+  if (has_weights)
+    model::load_checkpoint(c.model.path, *weights);
+  else
+    weights->init_random(static_cast<uint64_t>(c.run.seed));
+  weights->pack(ctx);
+  trainer = std::make_unique<Trainer>(*weights, cache_dtype, c.model.recompute, c.optimizer.micro_batch_tokens, ctx,
+                                      c.learner.shards);
+  numerics = model::numerics_digest(ctx, mc, cache_dtype, dtype);
+}
+
+}  // namespace fulmen::learner

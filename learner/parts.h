@@ -1,0 +1,26 @@
+#pragma once
+// What every learner process holds.
+
+#include <memory>
+#include <string>
+
+#include "learner/trainer.h"
+#include "shared/base/config.h"
+#include "shared/model/tokenizer.h"
+
+namespace fulmen::learner {
+
+// The learner's parts for a config: tokenizer, weights (from model.path, or random from run.seed), kernels, trainer.
+struct LearnerParts {
+  LearnerParts(const base::Config& config);
+  base::Config config;
+  std::unique_ptr<model::Tokenizer> tokenizer;
+  kernels::ThreadPool pool;  // run.threads, or this rank's share of the cores
+  kernels::Context ctx;
+  kernels::DType cache_dtype;
+  std::unique_ptr<model::Weights> weights;
+  std::unique_ptr<Trainer> trainer;
+  std::string numerics;
+};
+
+}  // namespace fulmen::learner
