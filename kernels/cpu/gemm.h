@@ -170,8 +170,11 @@ void pack_a(const Gemm& g, const RowTiles& tiles, int64_t t0, int64_t t1, int64_
     for (int64_t t = t0; t < t1; ++t) {
       const int64_t rows = tiles.rows(t);
       const float* a = g.a + tiles.begin(t) * g.a_row + k0;
-      for (int64_t k = 0; k < kn; k += kPackStep)
+      for (int64_t k = 0; k < kn; k += kPackStep) {
+        // The next tile: rows a fixed stride apart within a page are more streams than the hardware follows.
+        for (int64_t r = 0; r < rows; ++r) _mm_prefetch((const char*)(a + (rows + r) * g.a_row + k), _MM_HINT_T1);
         pack_transposed(a + k, g.a_row, (int)rows, (int)min64(kPackStep, kn - k), out + k * rows, rows);
+      }
       out += kn * rows;
     }
     return;
@@ -181,8 +184,11 @@ void pack_a(const Gemm& g, const RowTiles& tiles, int64_t t0, int64_t t1, int64_
     float* to = out;
     for (int64_t t = t0; t < t1; ++t) {
       const int64_t rows = tiles.rows(t);
-      for (int64_t k = kc; k < kn && k < kc + kPackChunk; ++k)
-        store_n(to + k * rows, load_n(g.a + at + (k0 + k) * g.a_col, (int)rows), (int)rows);
+      for (int64_t k = kc; k < kn && k < kc + kPackChunk; ++k) {
+        const float* from = g.a + at + (k0 + k) * g.a_col;
+        _mm_prefetch((const char*)(from + kPackChunk * g.a_col), _MM_HINT_T0);
+        store_n(to + k * rows, load_n(from, (int)rows), (int)rows);
+      }
       at += rows;
       to += kn * rows;
     }
@@ -207,6 +213,10 @@ void pack_b(const Gemm& g, int64_t q0, int64_t q1, int64_t k0, int64_t kn, float
       const int64_t cols = g.ldb ? g.N - q * kPanel : kPanel;
       for (int64_t k = kc; k < kn && k < kc + kPackChunk; ++k) {
         const T* b = (const T*)g.b + offset_of_b(g, q, k0 + k);
+        if (g.ldb) {
+          _mm_prefetch((const char*)(b + kPackChunk * g.ldb), _MM_HINT_T0);
+          if (sizeof(T) == 4) _mm_prefetch((const char*)(b + kPackChunk * g.ldb + kLanes), _MM_HINT_T0);
+        }
         float* to = out + ((q - q0) * kn + k) * kPanel;
         store(to, load_columns(b, cols));
         store(to + kLanes, load_columns(b + kLanes, cols - kLanes));

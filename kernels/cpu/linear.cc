@@ -27,10 +27,17 @@ struct Plan {
       if (blocks > 1) p.row_parts = min64(ceil_div(blocks, threads) * threads, min64(wanted, tiles));
       columns = panels * p.row_parts / wanted;
       columns = ceil_div(columns, 4) * 4;  // few rows stream 4 panels at once
-    } else {                               // a group packs its B once for all rows, so columns first
-      columns = ceil_div(panels, wanted);
-      if (columns < kGroupPanels) columns = min64(kGroupPanels, ceil_div(panels, 2 * threads));
-      p.row_parts = min64(blocks, ceil_div(wanted * columns, panels));
+    } else {  // every group packs all of A, every row part all of B: the cut that packs least
+      double least = 1e30;
+      columns = panels;
+      for (int64_t groups = 1; groups <= min64(wanted, panels); groups *= 2) {
+        const int64_t parts = min64(ceil_div(wanted, groups), tiles);
+        const double packed = (double)groups * (double)g.M + (double)parts * (double)g.N;
+        if (packed >= least) continue;
+        least = packed;
+        p.row_parts = parts;
+        columns = ceil_div(panels, groups);
+      }
     }
     p.group_panels = columns < 1 ? 1 : min64(columns, panels);
     p.groups = ceil_div(panels, p.group_panels);

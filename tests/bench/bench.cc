@@ -44,6 +44,7 @@ double own_seconds() {
 // Longer than any library here spins after a parallel region (OpenBLAS: about 30 ms).
 constexpr auto kSleepOfSpinners = std::chrono::milliseconds(40);
 constexpr double kTurnSeconds = 0.02;
+constexpr double kLongSeconds = 0.25;  // a call this long needs no warm-up before each turn
 
 // One turn: seconds per call, the fastest of a few batches.
 double turn(const std::function<void()>& run, double estimate) {
@@ -89,8 +90,11 @@ Race::Result Race::run(const std::vector<Contender>& contenders, const Options& 
   const size_t n = contenders.size();
   std::vector<double> estimate(n);
   for (size_t i = 0; i < n; ++i) {
+    const double first = now_seconds();
     contenders[i].run();
     const double t = now_seconds();
+    estimate[i] = t - first;
+    if (estimate[i] > kLongSeconds) continue;
     contenders[i].run();
     estimate[i] = std::max(now_seconds() - t, 1e-8);
   }
@@ -100,7 +104,7 @@ Race::Result Race::run(const std::vector<Contender>& contenders, const Options& 
   for (int r = 0; r < rounds; ++r)
     for (size_t i = 0; i < n; ++i) {
       if (pause_between) std::this_thread::sleep_for(kSleepOfSpinners);
-      contenders[i].run();  // wakes its threads, fills its caches
+      if (estimate[i] < kLongSeconds) contenders[i].run();  // wakes its threads, fills its caches
       seconds[i].push_back(turn(contenders[i].run, estimate[i]));
       ratio[i].push_back(seconds[i].back() / seconds[0].back());
     }

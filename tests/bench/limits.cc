@@ -70,7 +70,7 @@ double best_rate(double work, kernels::ThreadPool& pool, F f) {
 
 Limits measure(int threads) {
   kernels::ThreadPool pool(threads);
-  const FloatBuffer buffer = random_floats(kBufferFloats, 1);
+  static const FloatBuffer buffer = random_floats(kBufferFloats, 1);
   volatile float sink = 0;
   const size_t share = kBufferFloats / static_cast<size_t>(threads) / 64 * 64;
   const auto part = [&](int t) { return buffer.get() + static_cast<size_t>(t) * share; };
@@ -94,6 +94,14 @@ const Limits& limits(int threads) {
   const auto [it, is_new] = known.try_emplace(threads);
   if (is_new) it->second = measure(threads);
   return it->second;
+}
+
+Limits limits_around(int threads, const std::function<void()>& work) {
+  const Limits before = measure(threads);
+  work();
+  const Limits after = measure(threads);
+  return {threads, std::max(before.fma_gflops, after.fma_gflops), std::max(before.read_gbs, after.read_gbs),
+          std::max(before.read_write_gbs, after.read_write_gbs), std::max(before.others, after.others)};
 }
 
 }  // namespace fulmen::bench

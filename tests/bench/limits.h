@@ -1,6 +1,8 @@
 #pragma once
 // Physical limits of this machine, measured in this process so that every share in a table refers to the same minutes.
 
+#include <functional>
+
 namespace fulmen::bench {
 
 struct Limits {
@@ -13,5 +15,9 @@ struct Limits {
 
 // Measured on first use for this number of threads (about one second), then kept.
 const Limits& limits(int threads);
+
+// Measured right before and right after `work`, the better of both: for cases of many seconds, because the clock of a
+// shared machine changes from minute to minute.
+Limits limits_around(int threads, const std::function<void()>& work);
 
 }  // namespace fulmen::bench
