@@ -7,7 +7,9 @@
 
 #include "learner/arithmetic_task.h"
 #include "learner/evaluation.h"
+#include "learner/plan.h"
 #include "learner/ranks.h"
+#include "learner/replay.h"
 #include "learner/train_run.h"
 #include "shared/base/config.h"
 #include "shared/base/log.h"
@@ -23,12 +25,14 @@ struct Arguments {
   bool resume = false, fresh = false, print_config = false;
 };
 
+constexpr char kOverrides[] = "key.path=value ...; `fulmen help config` lists the keys";
+
 void add_run_verb(CLI::App& app, const std::string& name, const std::string& what, Arguments& a,
                   std::function<void()> f) {
   CLI::App* verb = app.add_subcommand(name, what);
   verb->add_option("config", a.config, "YAML file; configs/README.md lists them")->required();
-  verb->add_option("overrides", a.overrides, "key.path=value ...; `fulmen help config` lists the keys");
-  if (name != "eval") {
+  verb->add_option("overrides", a.overrides, kOverrides);
+  if (name != "eval" && name != "plan") {
     verb->add_flag("--resume", a.resume, "go on from the newest checkpoint of run.dir");
     verb->add_flag("--fresh", a.fresh, "throw away what run.dir holds");
   }
@@ -77,6 +81,27 @@ int main(int argc, char** argv) {
   add_run_verb(app, "eval", "greedy accuracy of model.path on held-out problems", a,
                [&] { learner::run_evaluation(load(base::check_config)); });
 
+  int code = 0;
+  add_run_verb(app, "plan", "what a config would start here and whether it fits; starts and allocates nothing", a, [&] {
+    const base::Config c = load(base::validate_for_train);
+    const auto m = model::load_model_config(c.model.path);
+    const learner::Machine machine = learner::this_machine(c.run.dir);
+    std::fputs(learner::plan_text(c, m, machine).c_str(), stdout);
+    code = learner::advice(c, m, machine).empty() ? 0 : 1;
+  });
+
+  std::string run_dir;
+  int64_t step = 0;
+  CLI::App* replay = app.add_subcommand("replay", "run a recorded step again and compare the bits; exit 0 when equal");
+  replay->add_option("run", run_dir, "run directory")->required();
+  replay->add_option("--step", step, "the step; a checkpoint of an earlier one must be there")->required();
+  replay->add_option("overrides", a.overrides, "keys that must not matter, e.g. rollout.workers=2 learner.ranks=2");
+  replay->callback([&] {
+    const learner::Replay r = learner::replay_step(run_dir, step, a.overrides);
+    std::fputs(r.text.c_str(), stdout);
+    code = r.same ? 0 : 1;
+  });
+
   learner::RankOptions rank;
   CLI::App* learner_verb = app.add_subcommand("learner", "one learner rank above 0, as rank 0 of a run starts it");
   learner_verb->add_option("--rank", rank.rank, "1 to learner.ranks - 1; rank 0 is `fulmen train`")->required();
@@ -104,7 +129,7 @@ int main(int argc, char** argv) {
 
   try {
     app.parse(argc, argv);
-    return 0;
+    return code;
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? 0 : 2;
   } catch (const base::ConfigError& e) {

@@ -118,6 +118,12 @@ void save_run_checkpoint(const std::string& run_dir, const RunState& state, Trai
   for (size_t i = static_cast<size_t>(std::max(1, keep)); i < all.size(); ++i) base::remove_all(all[i]);
 }
 
+std::vector<int64_t> checkpoint_steps(const std::string& run_dir) {
+  std::vector<int64_t> steps;
+  for (const fs::path& dir : checkpoints_newest_first(run_dir)) steps.push_back(step_of(dir));
+  return steps;
+}
+
 std::string newest_run_checkpoint(const std::string& run_dir) {
   for (const fs::path& dir : checkpoints_newest_first(run_dir)) {
     try {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "learner/trainer.h"
 #include "shared/base/config.h"
@@ -21,6 +22,8 @@ struct RunState {
 };
 
 void save_run_checkpoint(const std::string& run_dir, const RunState& state, Trainer& trainer, int keep);
+
+std::vector<int64_t> checkpoint_steps(const std::string& run_dir);  // newest first, unverified
 
 // Newest checkpoint that verifies, or "" (each that does not is named in a warning).
 std::string newest_run_checkpoint(const std::string& run_dir);

@@ -47,6 +47,8 @@ class TrainRun {
                config.learner.ranks > 1 ? fmt::format("{} ranks of ", config.learner.ranks) : "", parts_.pool.size());
   }
 
+  bool resumed() const { return resumed_; }
+
   // until: the RL step to stop after. closes: then evaluate, export and print the table.
   void run(int64_t until, bool closes) {
     conductor_ = std::make_unique<Conductor>(config_, config_path_, run_id_of(config_.run.dir), parts_.numerics,
@@ -58,7 +60,7 @@ class TrainRun {
         cold_start();
       else
         publish();
-      rl_steps(until);
+      rl_steps(until, closes);
       if (closes) finish();
     } catch (const std::exception&) {
       keep_last_step();
@@ -167,7 +169,7 @@ class TrainRun {
                  config_.run.dir);
   }
 
-  void rl_steps(int64_t until) {
+  void rl_steps(int64_t until, bool evaluates) {
     const int64_t steps = config_.algorithm.steps, first = state_.step;
     const double begin = now_s();
     done_ = state_, done_updates_ = parts_.trainer->optimizer().step;
@@ -184,7 +186,7 @@ class TrainRun {
       metrics_->write(state_.step, m);
       base::info("{}", step_line(state_.step, steps, m, eta));
       done_ = state_, done_updates_ = parts_.trainer->optimizer().step;
-      if (config_.eval.every > 0 && state_.step % config_.eval.every == 0 && state_.step < steps)
+      if (evaluates && config_.eval.every > 0 && state_.step % config_.eval.every == 0 && state_.step < steps)
         measure("evaluate, step " + std::to_string(state_.step), fmt::format("eval_step_{}.jsonl", state_.step));
       if ((config_.checkpoint.every > 0 && state_.step % config_.checkpoint.every == 0) || state_.step == until) save();
     }
@@ -317,7 +319,11 @@ void run_training(const base::Config& config, Start start) {
   TrainRun(config, start).run(config.algorithm.steps, true);
 }
 
-void run_until(const base::Config& config, int64_t step) { TrainRun(config, Start::kResume).run(step, false); }
+void run_until(const base::Config& config, int64_t step) {
+  TrainRun run(config, Start::kResume);
+  FULMEN_CHECK(run.resumed(), config.run.dir + " holds no checkpoint that verifies");
+  run.run(step, false);
+}
 
 void run_sft_only(const base::Config& config, Start start) { TrainRun(config, start).run(0, true); }
 

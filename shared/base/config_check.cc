@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <filesystem>
 
 #include "shared/base/config.h"
 
@@ -67,6 +68,10 @@ void check_batches(const Config& c) {
 
 void check_model(const Config& c) {
   if (c.model.path.empty()) refuse(c, "model.path", "not given, want a Hugging Face directory or a config.json");
+  if (!std::filesystem::exists(c.model.path)) {
+    refuse(c, "model.path",
+           fmt::format("got {}, which does not exist; want a Hugging Face directory or a config.json", c.model.path));
+  }
 }
 
 void check_sft_data(const Config& c) {

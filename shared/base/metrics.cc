@@ -47,6 +47,14 @@ std::string lines_to_keep(const std::string& path, std::string_view text, int64_
 
 }  // namespace
 
+bool is_of_the_clock(std::string_view name) {
+  for (const char* prefix :
+       {"timing_s/", "timing_per_token_ms/", "perf/", "sync/", "training/reissued", "training/workers_lost"}) {
+    if (name.starts_with(prefix)) return true;
+  }
+  return false;
+}
+
 struct MetricsWriter::State {
   std::string path;
   std::unique_ptr<std::FILE, CloseFile> file;

@@ -5,10 +5,14 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 
 namespace fulmen::base {
 
 using Metrics = std::map<std::string, double>;
+
+// Whether values of this name depend on the machine and the hour, not on the run.
+bool is_of_the_clock(std::string_view name);
 
 class MetricsWriter {  // one per run, owned by the conductor; not thread-safe
  public:

@@ -47,15 +47,6 @@ std::string compare_configurations(const std::string& a, const std::string& b) {
   return text.empty() ? "configuration  the same (run.dir aside)\n" : text;
 }
 
-// Names whose values depend on the machine and the hour, not on the run.
-bool is_of_the_clock(const std::string& name) {
-  for (const char* prefix :
-       {"timing_s/", "timing_per_token_ms/", "perf/", "sync/", "training/reissued", "training/workers_lost"}) {
-    if (name.starts_with(prefix)) return true;
-  }
-  return false;
-}
-
 // (how often this step and name came before, value): an evaluation may add a second line for a step.
 using Table = std::map<int64_t, std::map<std::string, std::vector<double>>>;
 
@@ -63,7 +54,7 @@ Table table_of(const std::vector<MetricsLine>& lines) {
   Table table;
   for (const MetricsLine& line : lines) {
     for (const auto& [name, value] : line.values) {
-      if (!is_of_the_clock(name)) table[line.step][name].push_back(value);
+      if (!base::is_of_the_clock(name)) table[line.step][name].push_back(value);
     }
   }
   return table;

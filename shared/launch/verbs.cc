@@ -98,6 +98,8 @@ const std::vector<Verb>& all_verbs() {
       {"eval", kRun, "greedy accuracy on held-out problems", "fulmen-learner"},
       {"generate", kRun, "complete a prompt with a model, as it is written", "fulmen-rollout"},
       {"score", kRun, "JSON lines of responses in, one verdict a line out", "fulmen-reward"},
+      {"plan", kRun, "what a configuration would start, and whether it fits this machine", "fulmen-learner"},
+      {"replay", kLook, "a recorded step once more: the same bits, or the first that is not", "fulmen-learner"},
       {"report", kLook, "a run as one HTML page: curves, facts, completions to read", "", false, run_report},
       {"top", kLook, "the newest numbers of a run, redrawn while it goes on", "", false, run_top},
       {"diff", kLook, "where two runs part: configuration, metrics, exported bytes", "", false, run_diff},

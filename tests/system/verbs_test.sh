@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Every verb on a fresh run, as a user types it: what it prints, its exit code, and one clear line for what cannot be done.
+# usage: verbs_test.sh BIN_DIR SOURCE_DIR
+. "$(dirname "$0")/run_small.sh"
+fulmen() { "$bin/fulmen" "$@"; }
+says() { # PATTERN COMMAND...: exit 0 and a line of the output matches
+  local pattern=$1
+  shift
+  "$@" >"$work/said" 2>"$work/said.err" || { echo "failed: $*"; cat "$work/said" "$work/said.err"; exit 1; }
+  grep -Eq -- "$pattern" "$work/said" || { echo "want /$pattern/ from: $*"; head -50 "$work/said"; exit 1; }
+}
+refuses() { # CODE PATTERN COMMAND...: that exit code, one line of which matches on stderr
+  local want=$1 pattern=$2 code=0
+  shift 2
+  "$@" >"$work/said" 2>"$work/said.err" || code=$?
+  [ $code = "$want" ] || { echo "exit $code, want $want: $*"; cat "$work/said" "$work/said.err"; exit 1; }
+  [ -z "$pattern" ] || grep -Eq -- "$pattern" "$work/said.err" || { echo "want /$pattern/ on stderr from: $*"; cat "$work/said.err"; exit 1; }
+}
+
+for verb in train sft eval plan replay generate score report top diff inspect import export convert tokenize task doctor learner rollout reward; do
+  says "[Uu]sage|[Uu]SAGE|$verb" fulmen "$verb" --help
+done
+
+train r
+run=$work/r
+says 'It fits' fulmen plan configs/quickstart.yaml "run.dir=$run"
+refuses 1 '' fulmen plan configs/quickstart.yaml model.path=configs/m1/config.json
+grep -q 'It does not fit. memory: .* TB wanted' "$work/said" || { cat "$work/said"; exit 1; }
+refuses 2 'did you mean rollout.workers' fulmen plan configs/quickstart.yaml rollot.workers=2
+refuses 2 'model.path: got no/such, which does not exist' fulmen plan configs/quickstart.yaml model.path=no/such
+
+says 'metrics .*all the same' fulmen replay "$run" --step 4 rollout.workers=2 optimizer.micro_batch_tokens=333
+grep -q 'episodes .*all the same' "$work/said" && grep -q 'weights .*all the same bytes' "$work/said" || { cat "$work/said"; exit 1; }
+[ ! -e "$run/replay" ] || fail "a replay that agreed left $run/replay"
+refuses 1 'cannot be replayed: .* keeps checkpoints of the steps \[4, 3\]' fulmen replay "$run" --step 2
+cp -r "$run" "$work/bent"
+sed -i '1s/"bits":"./"bits":"x/' "$work/bent/episodes/step_4.jsonl"
+refuses 1 '' fulmen replay "$work/bent" --step 4
+grep -q 'episodes .*differ, first: prompt [0-9]* sample [0-9]*: bits: recorded' "$work/said" || { cat "$work/said"; exit 1; }
+echo "plan, replay"
+
+fulmen sft configs/quickstart.yaml "run.dir=$work/sft" "${small[@]}" >"$work/sft.out" 2>&1 || { cat "$work/sft.out"; exit 1; }
+[ -s "$work/sft/export/model.safetensors.index.json" ] || fail "sft exported nothing"
+says 'accuracy 0\.[0-9]+ on 10 problems|accuracy 1' fulmen eval configs/quickstart.yaml "model.path=$run/export" "run.dir=$work/eval" eval.problems=10
+says '.' fulmen generate --model "$run/export" --tokenizer byte --prompt '1+2=' --max-new-tokens 8
+says '"kind":"score"|"verdict":"score"' fulmen score <<<'{"id":1,"data_source":"gsm8k","response":"so #### 1,234","ground_truth":"1234"}'
+says 'read back and equal' fulmen export "$run/checkpoints/step_4" "$work/exported" --dtype f32
+says '4,452,992' fulmen inspect "$run/export"
+says 'report' fulmen report "$run"
+[ -s "$run/report.html" ] || fail "no report.html"
+says 'the same in all' fulmen diff "$run" "$run"
+says 'cores|CPU|cpu' fulmen doctor
+refuses 2 'did you mean replay' fulmen replya
+refuses 2 '' fulmen generate --model "$run/export" --no-such-option
+refuses 2 'unknown key' "$bin/fulmen-rollout" rollout --endpoint ipc:///nowhere --run-id x --name rollout-0 configs/quickstart.yaml rollot.workers=2
+echo "sft, eval, generate, score, export, inspect, report, diff, doctor"
