@@ -13,9 +13,17 @@ void check_weight(const char* op, const char* name, TensorRef w, int64_t rows, i
   check_shape(op, name, w, {rows, cols});
 }
 
+bool is_matrix(const TensorRef& t, int64_t rows, int64_t cols) {
+  return t && t.rank == 2 && t.dim[0] == rows && t.dim[1] == cols && t.ld >= cols;
+}
+
 void check_not_empty(const char* op, int64_t N, int64_t K) {
   FULMEN_CHECK(N > 0 && K > 0, std::string(op) + ": w is (" + std::to_string(N) + ", " + std::to_string(K) +
                                    "), want no empty dimension");
+}
+
+bool fits(const PackedWeight& w, int64_t N, int64_t K) {
+  return N > 0 && K > 0 && w.data && w.N == N && w.K == K && reinterpret_cast<uintptr_t>(w.data) % 64 == 0;
 }
 
 void check_packed(const char* op, const std::string& name, const PackedWeight& w, int64_t N, int64_t K) {
@@ -44,6 +52,46 @@ void check_offsets(const char* op, std::span<const int32_t> offset, size_t exper
 
 std::string indexed(const char* name, size_t e) { return std::string(name) + "[" + std::to_string(e) + "]"; }
 
+bool same_input(const LinearForward& a, const LinearForward& b) {
+  return a.x.data == b.x.data && a.x.ld == b.x.ld && a.x.dim[0] == b.x.dim[0] && a.w.dtype == b.w.dtype;
+}
+
+bool same_input(const GroupedLinearForward& a, const GroupedLinearForward& b) {
+  return a.x.data == b.x.data && a.x.ld == b.x.ld && a.offset.data() == b.offset.data() && a.w.size() == b.w.size() &&
+         (a.w.empty() || a.w[0].dtype == b.w[0].dtype);
+}
+
+template <class Forward>
+void check_together(const char* op, std::span<const Forward> list) {
+  FULMEN_CHECK(!list.empty() && list.size() <= kMaxTogether, std::string(op) + ": got " + std::to_string(list.size()) +
+                                                                 " products, want 1 to " +
+                                                                 std::to_string(kMaxTogether));
+  for (const Forward& a : list)
+    FULMEN_CHECK(same_input(a, list[0]), std::string(op) + ": got products of different x, offset or weight dtype");
+}
+
+// False where there is nothing to do.
+bool check_forward(const char* op, const LinearForward& a) {
+  const int64_t T = a.x.dim[0];
+  if (T == 0) return false;
+  check_packed(op, "w", a.w, a.w.N, a.w.K);
+  check_shape(op, "x", a.x, {T, a.w.K});
+  check_shape(op, "y", a.y, {T, a.w.N});
+  return true;
+}
+
+bool check_grouped_forward(const char* op, const GroupedLinearForward& a) {
+  const int64_t R = a.x.dim[0];
+  check_offsets(op, a.offset, a.w.size(), R);
+  if (R == 0) return false;
+  const int64_t N = a.w.front().N, K = a.w.front().K;
+  for (size_t e = 0; e < a.w.size(); ++e)
+    if (!fits(a.w[e], N, K)) check_packed(op, indexed("w", e), a.w[e], N, K);
+  check_shape(op, "x", a.x, {R, K});
+  check_shape(op, "y", a.y, {R, N});
+  return true;
+}
+
 }  // namespace
 
 size_t packed_bytes(int64_t N, int64_t K, DType dtype) {
@@ -58,12 +106,17 @@ void pack_weight(const TensorRef& src, DType dtype, void* dst, Context& ctx) {
 }
 
 void linear_forward(const LinearForward& a, Context& ctx) {
-  const int64_t T = a.x.dim[0];
-  if (T == 0) return;
-  check_packed("linear_forward", "w", a.w, a.w.N, a.w.K);
-  check_shape("linear_forward", "x", a.x, {T, a.w.K});
-  check_shape("linear_forward", "y", a.y, {T, a.w.N});
-  ctx.table->linear_forward(a, ctx);
+  if (check_forward("linear_forward", a)) ctx.table->linear_forward(a, ctx);
+}
+
+void linear_forward_together(std::span<const LinearForward> list, Context& ctx) {
+  const char* op = "linear_forward_together";
+  check_together(op, list);
+  bool some = true;
+  for (const LinearForward& a : list) some = check_forward(op, a) && some;
+  if (!some) return;
+  if (ctx.table->linear_forward_together) return ctx.table->linear_forward_together(list, ctx);
+  for (const LinearForward& a : list) ctx.table->linear_forward(a, ctx);
 }
 
 void linear_backward(const LinearBackward& a, Context& ctx) {
@@ -84,15 +137,17 @@ void linear_backward(const LinearBackward& a, Context& ctx) {
 }
 
 void grouped_linear_forward(const GroupedLinearForward& a, Context& ctx) {
-  const char* op = "grouped_linear_forward";
-  const int64_t R = a.x.dim[0];
-  check_offsets(op, a.offset, a.w.size(), R);
-  if (R == 0) return;
-  const int64_t N = a.w.front().N, K = a.w.front().K;
-  for (size_t e = 0; e < a.w.size(); ++e) check_packed(op, indexed("w", e), a.w[e], N, K);
-  check_shape(op, "x", a.x, {R, K});
-  check_shape(op, "y", a.y, {R, N});
-  ctx.table->grouped_linear_forward(a, ctx);
+  if (check_grouped_forward("grouped_linear_forward", a)) ctx.table->grouped_linear_forward(a, ctx);
+}
+
+void grouped_linear_forward_together(std::span<const GroupedLinearForward> list, Context& ctx) {
+  const char* op = "grouped_linear_forward_together";
+  check_together(op, list);
+  bool some = true;
+  for (const GroupedLinearForward& a : list) some = check_grouped_forward(op, a) && some;
+  if (!some) return;
+  if (ctx.table->grouped_linear_forward_together) return ctx.table->grouped_linear_forward_together(list, ctx);
+  for (const GroupedLinearForward& a : list) ctx.table->grouped_linear_forward(a, ctx);
 }
 
 void grouped_linear_backward(const GroupedLinearBackward& a, Context& ctx) {
@@ -107,13 +162,16 @@ void grouped_linear_backward(const GroupedLinearBackward& a, Context& ctx) {
   check_not_empty(op, N, K);
   if (a.dx) {
     check_shape(op, "dx", a.dx, {R, K});
-    for (size_t e = 0; e < E; ++e) check_weight(op, indexed("w", e).c_str(), a.w[e], N, K);
+    for (size_t e = 0; e < E; ++e)
+      if (!is_matrix(a.w[e], N, K)) check_weight(op, indexed("w", e).c_str(), a.w[e], N, K);
   }
   if (!a.dw.empty()) {
     FULMEN_CHECK(a.dw.size() == E,
                  std::string(op) + ": dw has " + std::to_string(a.dw.size()) + " experts, want " + std::to_string(E));
     check_shape(op, "x", a.x, {R, K});
-    for (size_t e = 0; e < E; ++e) check_shape(op, indexed("dw", e).c_str(), a.dw[e], {N, K});
+    for (size_t e = 0; e < E; ++e)
+      if (!is_matrix(a.dw[e], N, K) || a.dw[e].dtype != DType::kF32)
+        check_shape(op, indexed("dw", e).c_str(), a.dw[e], {N, K});
   }
   ctx.table->grouped_linear_backward(a, ctx);
 }

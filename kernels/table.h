@@ -22,8 +22,10 @@ struct KernelTable {
   const char* name = "";  // "cpu-avx512", "cpu-avx2", "cuda-sm90"; part of the numerics digest
   void (*pack_weight)(const TensorRef& src, DType dtype, void* dst, Context& ctx);
   void (*linear_forward)(const LinearForward&, Context&);
+  void (*linear_forward_together)(std::span<const LinearForward>, Context&) = nullptr;  // null: one by one
   void (*linear_backward)(const LinearBackward&, Context&);
   void (*grouped_linear_forward)(const GroupedLinearForward&, Context&);
+  void (*grouped_linear_forward_together)(std::span<const GroupedLinearForward>, Context&) = nullptr;
   void (*grouped_linear_backward)(const GroupedLinearBackward&, Context&);
   void (*lightning_forward)(const LightningForward&, Context&);
   void (*lightning_backward)(const LightningBackward&, Context&);

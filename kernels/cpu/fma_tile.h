@@ -3,11 +3,7 @@
 // depends on its own row of A, its own column of B and the start value, never on the tile it was computed in, so row
 // tiles, column strips and cuts of k (fp32 store and reload of C is exact) are free.
 
-// GCC 12 sees an uninitialised value inside its own _mm512_undefined_ps.
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"
 #include "kernels/cpu/simd.h"
-#pragma GCC diagnostic pop
 
 namespace fulmen::kernels::FULMEN_ISA {
 namespace {
@@ -150,12 +146,30 @@ FULMEN_INLINE void put(float x, float* p) { *p = x; }
 FULMEN_INLINE void put(float x, uint16_t* p) { *p = to_bf16(x); }
 
 // Rows [at, at + n) of a block of 64 tokens, from rows `ld` floats apart. With T = bf16 the values are bf16 already, so
-// nothing is lost. Panels of 16 tokens are (64/16, D, 16), rows (64, D).
+// nothing is lost. Panels of 16 tokens are (64/16, D, 16), rows (64, D). Lanes of tokens that have not come yet may be
+// overwritten.
+FULMEN_INLINE void put_panel(const float* from, ptrdiff_t ld, int rows, int D, float* panel) {
+  for (int x = 0; x < D; x += kPackStep) pack_transposed(from + x, ld, rows, kPackStep, panel + x * kLanes, kLanes);
+}
+FULMEN_INLINE void put_panel(const float* from, ptrdiff_t ld, int rows, int D, uint16_t* panel) {
+  alignas(64) float wide[kPackStep * kLanes] = {};
+  for (int x = 0; x < D; x += kPackStep) {
+    pack_transposed(from + x, ld, rows, kPackStep, wide, kLanes);
+    for (int i = 0; i < kPackStep * kLanes; ++i) panel[x * kLanes + i] = to_bf16(wide[i]);
+  }
+}
 template <class T>
 __attribute__((noinline)) void write_panels(const float* from, ptrdiff_t ld, int at, int n, int D, T* panels) {
-  for (int j = at; j < at + n; ++j, from += ld) {
-    T* lane = panels + (size_t)(j / kLanes) * D * kLanes + j % kLanes;
-    for (int x = 0; x < D; ++x) put(from[x], lane + x * kLanes);
+  for (int j = at; j < at + n;) {
+    T* panel = panels + (size_t)(j / kLanes) * D * kLanes;
+    const int lane = j % kLanes, rows = at + n - j < kLanes - lane ? at + n - j : kLanes - lane;
+    if (lane == 0 && rows > 1)
+      put_panel(from, ld, rows, D, panel);
+    else
+      for (int r = 0; r < rows; ++r)
+        for (int x = 0; x < D; ++x) put(from[r * ld + x], panel + x * kLanes + lane + r);
+    j += rows;
+    from += rows * ld;
   }
 }
 template <class T>

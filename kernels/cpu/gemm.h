@@ -4,8 +4,9 @@
 //
 // Layers, from the inside out:
 //   tile          MR rows x NV Vec columns in registers, one pass over k
-//   gemm_block    rows [m0, m1) x panels [q0, q1) by one thread: packs A k-major into L2, walks panels of B
-//   run_gemms     (linear.cc) cuts a list of products into blocks for the threads
+//   gemm_block    rows [m0, m1) x panels [q0, q1) by one thread: packs A k-major into L2, walks panels of B, of all
+//                 products that share this A
+//   run_gemms     (linear.cc) cuts a list of such products into blocks for the threads
 //
 // B comes as weight panels (PackedWeight, f32 or bf16) or as a plain matrix with B(k, n) at b[k * ldb + n]. Panels in
 // f32 are used in place; everything else is packed, some hundred columns at a time, into the scratch of the thread.
@@ -147,6 +148,30 @@ constexpr int64_t kPackedAFloats = kBlockTiles * kTileRows * kInPlaceK + kLanes;
 constexpr int64_t kPackedBFloats = kGroupPanels * kPackedK * kPanel;
 constexpr size_t kGemmScratch = (kPackedBFloats + kPackedAFloats) * sizeof(float);
 
+FULMEN_INLINE int64_t panels_of(const Gemm& g) { return ceil_div(g.N, kPanel); }
+
+// Products of one A: their panels are numbered through, and A is packed once for all of them.
+struct Products {
+  Gemm of[kMaxTogether];
+  int count;
+
+  int64_t panels() const {
+    int64_t n = 0;
+    for (int i = 0; i < count; ++i) n += panels_of(of[i]);
+    return n;
+  }
+  // f(product, q0, q1) for the parts of panels [q0, q1), in the product's own numbers.
+  template <class F>
+  void each(int64_t q0, int64_t q1, F f) const {
+    for (int i = 0; i < count && q1 > 0; ++i) {
+      const int64_t n = panels_of(of[i]), last = min64(q1, n);
+      if (q0 < last) f(of[i], q0, last);
+      q0 = q0 > n ? q0 - n : 0;
+      q1 -= n;
+    }
+  }
+};
+
 FULMEN_INLINE bool in_place(const Gemm& g) { return !g.ldb && g.b_dtype == DType::kF32; }
 FULMEN_INLINE int64_t offset_of_b(const Gemm& g, int64_t q, int64_t k) {
   return g.ldb ? k * g.ldb + q * kPanel : (q * g.K + k) * kPanel;
@@ -242,29 +267,33 @@ int64_t stream_panels(const Gemm& g, const float* a, int64_t m0, int64_t rows, i
 }
 
 template <class T>
-void few_rows(const Gemm& g, int64_t m0, int64_t rows, int64_t q0, int64_t q1, float* scratch) {
+void few_rows(const Products& p, int64_t m0, int64_t rows, int64_t q0, int64_t q1, float* scratch) {
   constexpr int kRegs = kTileRows * kTileVecs;
   if (rows <= kDirectRows) {
-    const float* a = g.a + m0 * g.a_row;
-    if (rows * 8 <= kRegs) q0 = stream_panels<8, T, APlace::kDirect>(g, a, m0, rows, q0, q1);
-    if (rows * 4 <= kRegs) q0 = stream_panels<4, T, APlace::kDirect>(g, a, m0, rows, q0, q1);
-    if (rows * 2 <= kRegs) q0 = stream_panels<2, T, APlace::kDirect>(g, a, m0, rows, q0, q1);
+    p.each(q0, q1, [&](const Gemm& g, int64_t q, int64_t last) {
+      const float* a = g.a + m0 * g.a_row;
+      if (rows * 8 <= kRegs) q = stream_panels<8, T, APlace::kDirect>(g, a, m0, rows, q, last);
+      if (rows * 4 <= kRegs) q = stream_panels<4, T, APlace::kDirect>(g, a, m0, rows, q, last);
+      if (rows * 2 <= kRegs) q = stream_panels<2, T, APlace::kDirect>(g, a, m0, rows, q, last);
+    });
     return;
   }
-  pack_a(g, RowTiles::of(m0, m0 + rows), 0, 1, 0, g.K, scratch);
-  if (rows * 4 <= kRegs) q0 = stream_panels<4, T, APlace::kPacked>(g, scratch, m0, rows, q0, q1);
-  if (rows * 2 <= kRegs) q0 = stream_panels<2, T, APlace::kPacked>(g, scratch, m0, rows, q0, q1);
-  stream_panels<kTileVecs, T, APlace::kPacked>(g, scratch, m0, rows, q0, q1);
+  pack_a(p.of[0], RowTiles::of(m0, m0 + rows), 0, 1, 0, p.of[0].K, scratch);
+  p.each(q0, q1, [&](const Gemm& g, int64_t q, int64_t last) {
+    if (rows * 4 <= kRegs) q = stream_panels<4, T, APlace::kPacked>(g, scratch, m0, rows, q, last);
+    if (rows * 2 <= kRegs) q = stream_panels<2, T, APlace::kPacked>(g, scratch, m0, rows, q, last);
+    stream_panels<kTileVecs, T, APlace::kPacked>(g, scratch, m0, rows, q, last);
+  });
 }
 
 // One block of packed A by some panels, chains over k in [k0, k0 + kn).
 struct Block {
-  const Gemm& g;
   const RowTiles& tiles;
   int64_t t0, t1, k0, kn;
   const float* a;
 
-  void run(int64_t t, int64_t q, const float* b, const float* c_next, const char* pf, int64_t pf_step) const {
+  void run(const Gemm& g, int64_t t, int64_t q, const float* b, const float* c_next, const char* pf,
+           int64_t pf_step) const {
     const int64_t m = tiles.begin(t);
     run_tile<kTileVecs, float, APlace::kPacked, Prefetch::kNextBlock>(
         {a + (m - tiles.begin(t0)) * kn, 0, b, 0, kPanel, kn, g.c + m * g.ldc + q * kPanel, g.ldc, g.load || k0 > 0,
@@ -273,64 +302,76 @@ struct Block {
   }
 
   // Panels in place, from DRAM or L3: each is used by all row tiles while these prefetch the next one in equal shares.
-  void run_in_place(int64_t q0, int64_t q1) const {
+  void run_in_place(const Gemm& g, int64_t q0, int64_t q1) const {
     const int64_t pf_step = ceil_div(kPanel * (int64_t)sizeof(float), t1 - t0);
     for (int64_t q = q0; q < q1; ++q) {
       const char* next = (const char*)((const float*)g.b + offset_of_b(g, q + 1, k0));
       for (int64_t t = t0; t < t1; ++t) {
         const int64_t m_next = tiles.begin(t + 1 < t1 ? t + 1 : t0), q_next = t + 1 < t1 ? q : q + 1;
-        run(t, q, (const float*)g.b + offset_of_b(g, q, k0), g.c + m_next * g.ldc + q_next * kPanel,
+        run(g, t, q, (const float*)g.b + offset_of_b(g, q, k0), g.c + m_next * g.ldc + q_next * kPanel,
             next + (t - t0) * kn * pf_step, pf_step);
       }
     }
   }
 
   // Panels packed at b, in L2: one row tile after the other so that C is walked along its rows.
-  void run_packed(int64_t q0, int64_t q1, const float* b) const {
+  void run_packed(const Gemm& g, int64_t q0, int64_t q1, const float* b) const {
     for (int64_t t = t0; t < t1; ++t)
       for (int64_t q = q0; q < q1; ++q) {
         const int64_t m_next = tiles.begin(q + 1 < q1 ? t : t + 1), q_next = q + 1 < q1 ? q + 1 : q0;
         const float* panel = b + (q - q0) * kn * kPanel;
-        run(t, q, panel, g.c + m_next * g.ldc + q_next * kPanel, (const char*)panel, 0);
+        run(g, t, q, panel, g.c + m_next * g.ldc + q_next * kPanel, (const char*)panel, 0);
       }
   }
 };
 
-void many_rows(const Gemm& g, const RowTiles& tiles, int64_t q0, int64_t q1, float* scratch) {
+void many_rows_in_place(const Products& p, const RowTiles& tiles, int64_t q0, int64_t q1, float* packed_a) {
+  const Gemm& g = p.of[0];
+  for (int64_t k = 0; k < g.K; k += kInPlaceK)
+    for (int64_t t = 0; t < tiles.count; t += kBlockTiles) {
+      const Block block{tiles, t, min64(tiles.count, t + kBlockTiles), k, min64(kInPlaceK, g.K - k), packed_a};
+      pack_a(g, tiles, block.t0, block.t1, k, block.kn, packed_a);
+      p.each(q0, q1, [&](const Gemm& one, int64_t q, int64_t last) { block.run_in_place(one, q, last); });
+    }
+}
+
+void many_rows_packed(const Gemm& g, const RowTiles& tiles, int64_t q0, int64_t q1, float* scratch) {
   float *packed_b = scratch, *packed_a = scratch + kPackedBFloats;
-  const bool direct = in_place(g);
-  const int64_t block_k = direct ? kInPlaceK : kPackedK;
-  const int64_t group = direct ? q1 - q0 : kPackedBFloats / (min64(g.K, kPackedK) * kPanel);
+  const int64_t group = kPackedBFloats / (min64(g.K, kPackedK) * kPanel);
   for (int64_t q = q0; q < q1; q += group) {
     const int64_t q_end = min64(q1, q + group);
-    for (int64_t k = 0; k < g.K; k += block_k) {
-      const int64_t kn = min64(block_k, g.K - k);
-      if (!direct) (g.b_dtype == DType::kF32 ? pack_b<float> : pack_b<uint16_t>)(g, q, q_end, k, kn, packed_b);
+    for (int64_t k = 0; k < g.K; k += kPackedK) {
+      const int64_t kn = min64(kPackedK, g.K - k);
+      (g.b_dtype == DType::kF32 ? pack_b<float> : pack_b<uint16_t>)(g, q, q_end, k, kn, packed_b);
       for (int64_t t = 0; t < tiles.count; t += kBlockTiles) {
-        const Block block{g, tiles, t, min64(tiles.count, t + kBlockTiles), k, kn, packed_a};
+        const Block block{tiles, t, min64(tiles.count, t + kBlockTiles), k, kn, packed_a};
         pack_a(g, tiles, block.t0, block.t1, k, kn, packed_a);
-        if (direct)
-          block.run_in_place(q, q_end);
-        else
-          block.run_packed(q, q_end, packed_b);
+        block.run_packed(g, q, q_end, packed_b);
       }
     }
   }
 }
 
 // Rows [m0, m1) by panels [q0, q1). `scratch` has kGemmScratch bytes.
-void gemm_block(const Gemm& g, int64_t m0, int64_t m1, int64_t q0, int64_t q1, float* scratch) {
+void gemm_block(const Products& p, int64_t m0, int64_t m1, int64_t q0, int64_t q1, float* scratch) {
+  const Gemm& g = p.of[0];
   const int64_t rows = m1 - m0;
   const RowTiles tiles = RowTiles::of(m0, m1);
-  if (rows > kTileRows || g.a_col != 1 || rows * g.K > kPackedAFloats) {
-    many_rows(g, tiles, q0, q1, scratch);
+  const bool single_tile = rows <= kTileRows && g.a_col == 1 && rows * g.K <= kPackedAFloats;
+  if (!single_tile && in_place(g)) {
+    many_rows_in_place(p, tiles, q0, q1, scratch + kPackedBFloats);
+    return;
+  }
+  const auto packed = [&](const Gemm& one, int64_t q, int64_t last) { many_rows_packed(one, tiles, q, last, scratch); };
+  if (!single_tile) {
+    p.each(q0, q1, packed);
     return;
   }
   // A single tile passes B once: packing B would not pay, except where a row of a matrix ends inside a panel.
   int64_t q_end = q1;
   if (g.ldb && q1 * kPanel > g.N) --q_end;
-  (g.b_dtype == DType::kF32 ? few_rows<float> : few_rows<uint16_t>)(g, m0, rows, q0, q_end, scratch);
-  if (q_end < q1) many_rows(g, tiles, q_end, q1, scratch);
+  (g.b_dtype == DType::kF32 ? few_rows<float> : few_rows<uint16_t>)(p, m0, rows, q0, q_end, scratch);
+  if (q_end < q1) p.each(q_end, q1, packed);
 }
 
 }  // namespace

@@ -6,33 +6,37 @@ namespace fulmen::kernels::FULMEN_ISA {
 namespace {
 
 constexpr int64_t kUnitCost = 1 << 19;  // see cost(); some 10 us of work: small enough to balance, large enough to pay
+constexpr int64_t kSharedCost = 1 << 17;  // less than this is not worth a second thread
 
 // In fused multiply-adds; below 12 rows reading the weights takes the time that 12 rows of arithmetic would.
-FULMEN_INLINE int64_t cost(const Gemm& g) { return g.M == 0 ? 0 : (g.M > 12 ? g.M : 12) * g.N * g.K; }
+FULMEN_INLINE int64_t cost(const Products& p) {
+  const Gemm& g = p.of[0];
+  return g.M == 0 ? 0 : (g.M > 12 ? g.M : 12) * p.panels() * kPanel * g.K;
+}
 
-// How one product is cut: row parts x column groups of panels. Scheduling only, never arithmetic.
+// How one list of products is cut: row parts x column groups of panels. Scheduling only, never arithmetic.
 struct Plan {
   int64_t row_parts, groups, group_panels;
   int64_t units() const { return row_parts * groups; }
 
   // `unit_cost`: of a unit, wanted.
-  static Plan of(const Gemm& g, int64_t unit_cost, int threads) {
-    const int64_t panels = ceil_div(g.N, kPanel), tiles = ceil_div(g.M, kTileRows),
-                  blocks = ceil_div(tiles, kBlockTiles);
-    const int64_t wanted = ceil_div(cost(g), unit_cost);
+  static Plan of(const Products& products, int64_t unit_cost, int threads) {
+    const Gemm& g = products.of[0];
+    const int64_t panels = products.panels(), tiles = ceil_div(g.M, kTileRows), blocks = ceil_div(tiles, kBlockTiles);
+    const int64_t wanted = ceil_div(cost(products), unit_cost);
     Plan p{1, 1, panels};
     if (wanted <= 1) return p;
     int64_t columns;    // panels of a group, wanted
     if (in_place(g)) {  // a row part packs its A once for all columns, so rows first
       if (blocks > 1) p.row_parts = min64(ceil_div(blocks, threads) * threads, min64(wanted, tiles));
       columns = panels * p.row_parts / wanted;
-      columns = ceil_div(columns, 4) * 4;  // few rows stream 4 panels at once
+      const int64_t at_once = columns > 8 ? 4 : 2;  // few rows stream up to 4 panels at once
+      columns = ceil_div(columns, at_once) * at_once;
     } else {  // every group packs all of A, every row part all of B: the cut that packs least
-      double least = 1e30;
+      int64_t least = INT64_MAX;
       columns = panels;
       for (int64_t groups = 1; groups <= min64(wanted, panels); groups *= 2) {
-        const int64_t parts = min64(ceil_div(wanted, groups), tiles);
-        const double packed = (double)groups * (double)g.M + (double)parts * (double)g.N;
+        const int64_t parts = min64(ceil_div(wanted, groups), tiles), packed = groups * g.M + parts * panels * kPanel;
         if (packed >= least) continue;
         least = packed;
         p.row_parts = parts;
@@ -45,31 +49,32 @@ struct Plan {
   }
 };
 
-void run_unit(const Gemm& g, const Plan& p, int64_t unit, float* scratch) {
-  const int64_t part = unit / p.groups, q0 = unit % p.groups * p.group_panels;
-  const int64_t tiles = ceil_div(g.M, kTileRows);
-  const auto row = [&](int64_t b) { return g.M * (tiles * b / p.row_parts) / tiles; };  // at the edge of a row tile
-  gemm_block(g, row(part), row(part + 1), q0, min64(q0 + p.group_panels, ceil_div(g.N, kPanel)), scratch);
+void run_unit(const Products& products, const Plan& p, int64_t unit, float* scratch) {
+  const int64_t part = unit / p.groups, q0 = unit % p.groups * p.group_panels, M = products.of[0].M;
+  const int64_t tiles = ceil_div(M, kTileRows);
+  const auto row = [&](int64_t b) { return M * (tiles * b / p.row_parts) / tiles; };  // at the edge of a row tile
+  gemm_block(products, row(part), row(part + 1), q0, min64(q0 + p.group_panels, products.panels()), scratch);
 }
 
-// Runs products gemm_at(0 .. count-1), which write disjoint outputs, on all threads with dynamic balance.
-template <class GemmAt>
-void run_gemms(int64_t count, const GemmAt& gemm_at, Context& ctx) {
+// Runs products_at(0 .. count-1), which write disjoint outputs, on all threads with dynamic balance.
+template <class ProductsAt>
+void run_gemms(int64_t count, const ProductsAt& products_at, Context& ctx) {
   ThreadPool& pool = *ctx.pool;
   int64_t total = 0;
-  for (int64_t i = 0; i < count; ++i) total += cost(gemm_at(i));
-  const int threads = total < 2 * kUnitCost ? 1 : pool.size();
-  const int64_t share = threads == 1 ? total : total / (threads * 8), unit_cost = share > kUnitCost ? share : kUnitCost;
+  for (int64_t i = 0; i < count; ++i) total += cost(products_at(i));
+  const int threads = total < kSharedCost ? 1 : pool.size();
+  const int64_t share = total / (threads * 8), most = ceil_div(total, threads);
+  const int64_t unit_cost = threads == 1 ? total : share > kUnitCost ? share : min64(kUnitCost, most);
   int64_t next = 0;  // units are numbered through all products
   const auto work = [&](int thread_idx) {
     float* scratch = (float*)pool.scratch(thread_idx, kGemmScratch);
     int64_t unit = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED), first = 0;
     for (int64_t i = 0; i < count; ++i) {
-      const Gemm g = gemm_at(i);
-      if (cost(g) == 0) continue;
-      const Plan plan = Plan::of(g, unit_cost, threads);
+      const Products p = products_at(i);
+      if (cost(p) == 0) continue;
+      const Plan plan = Plan::of(p, unit_cost, threads);
       for (; unit < first + plan.units(); unit = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED))
-        run_unit(g, plan, unit - first, scratch);
+        run_unit(p, plan, unit - first, scratch);
       first += plan.units();
     }
   };
@@ -82,11 +87,14 @@ void run_gemms(int64_t count, const GemmAt& gemm_at, Context& ctx) {
 Gemm forward_gemm(const TensorRef& x, const PackedWeight& w, const TensorRef& y, int64_t r0, int64_t r1) {
   return {x.row(r0), x.ld, 1, w.data, w.dtype, 0, y.row(r0), y.ld, r1 - r0, w.N, w.K, false};
 }
-Gemm dx_gemm(const TensorRef& dy, const TensorRef& w, const TensorRef& dx, bool accumulate, int64_t r0, int64_t r1) {
-  return {dy.row(r0), dy.ld, 1, w.data, w.dtype, w.ld, dx.row(r0), dx.ld, r1 - r0, w.dim[1], w.dim[0], accumulate};
+Products dx_gemm(const TensorRef& dy, const TensorRef& w, const TensorRef& dx, bool accumulate, int64_t r0,
+                 int64_t r1) {
+  return {{{dy.row(r0), dy.ld, 1, w.data, w.dtype, w.ld, dx.row(r0), dx.ld, r1 - r0, w.dim[1], w.dim[0], accumulate}},
+          1};
 }
-Gemm dw_gemm(const TensorRef& dy, const TensorRef& x, const TensorRef& dw, int64_t r0, int64_t r1) {
-  return {dy.row(r0), 1, dy.ld, x.row(r0), DType::kF32, x.ld, dw.f32(), dw.ld, dw.dim[0], dw.dim[1], r1 - r0, true};
+Products dw_gemm(const TensorRef& dy, const TensorRef& x, const TensorRef& dw, int64_t r0, int64_t r1) {
+  return {{{dy.row(r0), 1, dy.ld, x.row(r0), DType::kF32, x.ld, dw.f32(), dw.ld, dw.dim[0], dw.dim[1], r1 - r0, true}},
+          1};
 }
 
 // Panel [K][32] from up to 32 rows of a row-major matrix, zero padded.
@@ -118,10 +126,16 @@ void pack_weight(const TensorRef& src, DType dtype, void* dst, Context& ctx) {
   ctx.pool->parallel_for(ceil_div(src.dim[0], kPanel), 1, pack);
 }
 
-void linear_forward(const LinearForward& a, Context& ctx) {
-  run_gemms(
-      1, [&](int64_t) { return forward_gemm(a.x, a.w, a.y, 0, a.x.dim[0]); }, ctx);
+void linear_forward_together(std::span<const LinearForward> list, Context& ctx) {
+  const auto products = [&](int64_t) {
+    Products p{{}, (int)list.size()};
+    for (int i = 0; i < p.count; ++i) p.of[i] = forward_gemm(list[i].x, list[i].w, list[i].y, 0, list[i].x.dim[0]);
+    return p;
+  };
+  run_gemms(1, products, ctx);
 }
+
+void linear_forward(const LinearForward& a, Context& ctx) { FULMEN_ISA::linear_forward_together({&a, 1}, ctx); }
 
 void linear_backward(const LinearBackward& a, Context& ctx) {
   const int64_t T = a.dy.dim[0];
@@ -131,9 +145,20 @@ void linear_backward(const LinearBackward& a, Context& ctx) {
   run_gemms((a.dx ? 1 : 0) + (a.dw ? 1 : 0), gemm_at, ctx);
 }
 
+void grouped_linear_forward_together(std::span<const GroupedLinearForward> list, Context& ctx) {
+  const auto products = [&](int64_t e) {
+    Products p{{}, (int)list.size()};
+    for (int i = 0; i < p.count; ++i) {
+      const GroupedLinearForward& a = list[i];
+      p.of[i] = forward_gemm(a.x, a.w[e], a.y, a.offset[e], a.offset[e + 1]);
+    }
+    return p;
+  };
+  run_gemms((int64_t)list[0].w.size(), products, ctx);
+}
+
 void grouped_linear_forward(const GroupedLinearForward& a, Context& ctx) {
-  run_gemms((int64_t)a.w.size(),
-            [&](int64_t e) { return forward_gemm(a.x, a.w[e], a.y, a.offset[e], a.offset[e + 1]); }, ctx);
+  FULMEN_ISA::grouped_linear_forward_together({&a, 1}, ctx);
 }
 
 void grouped_linear_backward(const GroupedLinearBackward& a, Context& ctx) {

@@ -4,15 +4,29 @@
 namespace fulmen::kernels::FULMEN_ISA {
 namespace {
 
-// The slots of one token: repeated search for the largest logit not yet taken; the strict > gives ties to the lower id.
-// Logits that are not numbers never win a comparison, yet the ids stay valid and distinct.
-void pick_experts(const float* x, int64_t E, int top_k, int32_t* expert) {
+// The slots of one token: the largest logit not yet taken, of equal ones the lowest id. Logits that are not numbers
+// come last; when nothing else is left the ids are still valid and distinct.
+void pick_experts(const float* logits, int64_t E, int top_k, int32_t* expert) {
+  alignas(64) float x[kMaxExperts];
+  const Vec lowest = set1(-__builtin_inff());
+  const int64_t padded = (E + kLanes - 1) / kLanes * kLanes;
+  store(x + padded - kLanes, lowest);
+  each_vec(E, [&](int64_t i, int n) FULMEN_INLINE_LAMBDA { store_some(x + i, load_some(logits + i, n), n); });
   uint64_t taken[kMaxExperts / 64] = {};
   for (int j = 0; j < top_k; ++j) {
-    int64_t best = -1;
-    for (int64_t e = 0; e < E; ++e)
-      if (!(taken[e / 64] >> (e % 64) & 1) && (best < 0 || x[e] > x[best])) best = e;
+    Vec top = lowest;
+    for (int64_t i = 0; i < padded; i += kLanes) top = vmax(load(x + i), top);  // the second one where x is no number
+    const float most = hmax(top);
+    int64_t best = 0;
+    if (most > -__builtin_inff()) {
+      uint32_t at;
+      while (!(at = equal_lanes(load(x + best), set1(most)))) best += kLanes;
+      best += __builtin_ctz(at);
+    } else {
+      while (taken[best / 64] >> (best % 64) & 1) ++best;
+    }
     taken[best / 64] |= uint64_t{1} << (best % 64);
+    x[best] = -__builtin_inff();
     expert[j] = (int32_t)best;
   }
 }

@@ -6,7 +6,11 @@
 // Only files under kernels/cpu/ include this. They must not use std containers or other inline library code with external
 // linkage: the linker would keep one copy of it, perhaps the AVX-512 one. Everything here has internal linkage.
 
+// GCC 12 sees an uninitialised value inside its own _mm512_undefined_ps.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #include <immintrin.h>
+#pragma GCC diagnostic pop
 
 #include <cstddef>
 #include <cstdint>
@@ -54,6 +58,8 @@ FULMEN_INLINE Vec pow2(Vec n) {
 FULMEN_INLINE Vec select_lt(Vec a, Vec b, Vec x, Vec y) {
   return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), y.v, x.v)};
 }
+// bit i: lane i of a equals b
+FULMEN_INLINE uint32_t equal_lanes(Vec a, Vec b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ); }
 // 16 x 16 transpose in registers.
 FULMEN_INLINE void transpose(__m512 (&r)[16]) {
   __m512 t[16];
@@ -134,6 +140,10 @@ FULMEN_INLINE Vec select_lt(Vec p, Vec q, Vec x, Vec y) {
   return {_mm256_blendv_ps(y.a, x.a, _mm256_cmp_ps(p.a, q.a, _CMP_LT_OQ)),
           _mm256_blendv_ps(y.b, x.b, _mm256_cmp_ps(p.b, q.b, _CMP_LT_OQ))};
 }
+FULMEN_INLINE uint32_t equal_lanes(Vec p, Vec q) {
+  return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(p.a, q.a, _CMP_EQ_OQ)) |
+         (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(p.b, q.b, _CMP_EQ_OQ)) << 8;
+}
 // 8 x 8 transpose in registers.
 FULMEN_INLINE void transpose(__m256 (&r)[8]) {
   __m256 t[8];
@@ -176,19 +186,25 @@ FULMEN_INLINE void pack_transposed(const float* x, int64_t ld, int rows, int n, 
 FULMEN_INLINE Vec load(const uint16_t* p) { return load_bf16(p); }  // bf16 storage, exact widening
 
 // Sum and maximum of the 16 lanes by a fixed tree: lane i with lane i+8, +4, +2, +1.
+#ifdef __AVX512F__
+FULMEN_INLINE __m256 lower(Vec x) { return _mm512_castps512_ps256(x.v); }
+FULMEN_INLINE __m256 upper(Vec x) { return _mm512_extractf32x8_ps(x.v, 1); }
+#else
+FULMEN_INLINE __m256 lower(Vec x) { return x.a; }
+FULMEN_INLINE __m256 upper(Vec x) { return x.b; }
+#endif
+FULMEN_INLINE float first_lane(Vec x) { return _mm256_cvtss_f32(lower(x)); }
 FULMEN_INLINE float hsum(Vec x) {
-  alignas(64) float t[kLanes];
-  store(t, x);
-  for (int s = 8; s; s >>= 1)
-    for (int i = 0; i < s; ++i) t[i] = t[i] + t[i + s];
-  return t[0];
+  const __m256 e = _mm256_add_ps(lower(x), upper(x));
+  __m128 q = _mm_add_ps(_mm256_castps256_ps128(e), _mm256_extractf128_ps(e, 1));
+  q = _mm_add_ps(q, _mm_movehl_ps(q, q));
+  return _mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q)));
 }
 FULMEN_INLINE float hmax(Vec x) {
-  alignas(64) float t[kLanes];
-  store(t, x);
-  for (int s = 8; s; s >>= 1)
-    for (int i = 0; i < s; ++i) t[i] = t[i] > t[i + s] ? t[i] : t[i + s];
-  return t[0];
+  const __m256 e = _mm256_max_ps(lower(x), upper(x));
+  __m128 q = _mm_max_ps(_mm256_castps256_ps128(e), _mm256_extractf128_ps(e, 1));
+  q = _mm_max_ps(q, _mm_movehl_ps(q, q));
+  return _mm_cvtss_f32(_mm_max_ss(q, _mm_movehdup_ps(q)));
 }
 
 // exp, each lane independent, about 1 ulp in [-87, 88]; below -87 gives 0, above 88 is clamped to exp(88). The only exp
@@ -208,11 +224,7 @@ FULMEN_INLINE Vec vexp(Vec x) {
   p = fma(p, mul(r, r), add(r, set1(1.0f)));
   return select_lt(x, lo, zero(), mul(p, pow2(n)));
 }
-FULMEN_INLINE float exp1(float x) {
-  alignas(64) float t[kLanes];
-  store(t, vexp(set1(x)));
-  return t[0];
-}
+FULMEN_INLINE float exp1(float x) { return first_lane(vexp(set1(x))); }
 FULMEN_INLINE Vec sigmoid(Vec x) { return div(set1(1.0f), add(set1(1.0f), vexp(sub(zero(), x)))); }
 
 FULMEN_INLINE uint16_t to_bf16(float f) {  // round to nearest even

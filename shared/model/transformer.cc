@@ -145,7 +145,8 @@ TensorRef Transformer::State::lightning_attention(int l, const Batch& b, const C
   TensorRef gate = sized(t.gate, T, HD), gated = sized(work.attention, T, HD),
             out = sized(work.branch, T, c.hidden_size);
 
-  linear(h, p.qkv, qkv);
+  const kernels::LinearForward projections[] = {{h, w.packed(p.qkv), qkv}, {h, w.packed(p.output_gate), gate}};
+  kernels::linear_forward_together(projections, ctx);
   see(l, "qkv", qkv);
   kernels::silu_forward({qkv, u}, ctx);
   if (cache_dtype == DType::kBf16) kernels::round_to_bf16(u, ctx);
@@ -153,7 +154,6 @@ TensorRef Transformer::State::lightning_attention(int l, const Batch& b, const C
   const kernels::LightningCache* lightning_cache = cache != nullptr ? &cache->lightning(l) : nullptr;
   kernels::lightning_forward({u, o, p.decay.data(), H, D, b.segments, lightning_cache}, ctx);
   see(l, "lightning", o);
-  linear(h, p.output_gate, gate);
   see(l, "gate", gate);
   kernels::gated_rmsnorm_forward({o, gate, w.rows(p.norm), gated, c.lightning_norm_eps}, ctx);
   see(l, "gated_norm", gated);
@@ -168,9 +168,8 @@ TensorRef Transformer::State::softmax_attention(int l, const Batch& b, const Cac
   TensorRef q = sized(t.q, T, HD), k = sized(t.k, T, KVD), v = sized(t.v, T, KVD), o = sized(t.attention, T, HD);
   TensorRef lse = sized(t.lse, T, H), out = sized(work.branch, T, c.hidden_size);
 
-  linear(h, p.q, q);
-  linear(h, p.k, k);
-  linear(h, p.v, v);
+  const kernels::LinearForward projections[] = {{h, w.packed(p.q), q}, {h, w.packed(p.k), k}, {h, w.packed(p.v), v}};
+  kernels::linear_forward_together(projections, ctx);
   kernels::rope({q, H, D, c.rotary_dim, c.rope_theta, b.segments}, ctx);
   kernels::rope({k, KV, D, c.rotary_dim, c.rope_theta, b.segments}, ctx);
   if (cache_dtype == DType::kBf16) {
@@ -206,8 +205,9 @@ TensorRef Transformer::State::experts(int l, TensorRef h2, LayerTape& t) {
   TensorRef rows = sized(work.gathered, R, C), w1 = sized(t.w1, R, F), w3 = sized(t.w3, R, F);
   TensorRef act = sized(work.act, R, F), f = sized(t.expert_out, R, C), y = sized(work.moe, T, C);
   kernels::gather_rows({h2, t.order, top_k, rows}, ctx);
-  kernels::grouped_linear_forward({rows, t.offset, p.w1_packed, w1}, ctx);
-  kernels::grouped_linear_forward({rows, t.offset, p.w3_packed, w3}, ctx);
+  const kernels::GroupedLinearForward gate_and_up[] = {{rows, t.offset, p.w1_packed, w1},
+                                                       {rows, t.offset, p.w3_packed, w3}};
+  kernels::grouped_linear_forward_together(gate_and_up, ctx);
   kernels::swiglu_forward({w1, w3, act}, ctx);
   kernels::grouped_linear_forward({act, t.offset, p.w2_packed, f}, ctx);
   kernels::combine_forward({f, t.order, weight, y}, ctx);

@@ -1,5 +1,7 @@
 #include "shared/model/weights.h"
 
+#include <sys/mman.h>
+
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -18,11 +20,15 @@ void Buffer::Free::operator()(float* p) const { std::free(p); }
 
 void Buffer::resize(size_t floats) {
   if (floats > capacity_) {
-    const size_t bytes = (floats * sizeof(float) + 63) / 64 * 64;
+    // Huge pages where they fit: walking gigabytes of weights in small ones costs as much as reading them.
+    constexpr size_t kHugePage = size_t{2} << 20;
+    const size_t align = floats * sizeof(float) >= 2 * kHugePage ? kHugePage : 64;
+    const size_t bytes = (floats * sizeof(float) + align - 1) / align * align;
     data_.reset();  // first, so that old and new memory never stand side by side
     capacity_ = size_ = 0;
-    data_.reset(static_cast<float*>(std::aligned_alloc(64, bytes)));
+    data_.reset(static_cast<float*>(std::aligned_alloc(align, bytes)));
     FULMEN_CHECK(data_, "Buffer: no memory for " + std::to_string(bytes) + " bytes");
+    if (align == kHugePage) madvise(data_.get(), bytes, MADV_HUGEPAGE);  // advice only; may be refused
     std::memset(data_.get(), 0, bytes);
     capacity_ = floats;
   }

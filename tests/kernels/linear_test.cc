@@ -291,6 +291,51 @@ TEST_F(Grouped, BackwardEqualsOneLinearPerExpert) {
   }
 }
 
+// Widths that end inside a panel, row counts on both sides of every tile, and more panels than one unit of work.
+TEST(LinearForward, TogetherEqualsOneByOne) {
+  Machine m(2);
+  constexpr int64_t kInputs = 130, kWidths[] = {75, 700, 32};
+  for (DType dtype : {DType::kF32, DType::kBf16})
+    for (int64_t T : {1, 3, 9, 14, 15, 300}) {
+      const Floats x = random_floats(T * kInputs, 1);
+      std::vector<std::unique_ptr<Packed>> packed;
+      std::vector<Floats> want, got;
+      std::vector<LinearForward> list;
+      for (int64_t N : kWidths) {
+        packed.push_back(
+            std::make_unique<Packed>(random_floats(N * kInputs, static_cast<uint32_t>(N)), N, kInputs, dtype, m.ctx));
+        want.emplace_back(T * N), got.emplace_back(T * N, NAN);
+        linear_forward({mat(x.data(), T, kInputs), packed.back()->view(), mat(want.back().data(), T, N)}, m.ctx);
+        list.push_back({mat(x.data(), T, kInputs), packed.back()->view(), mat(got.back().data(), T, N)});
+      }
+      linear_forward_together(list, m.ctx);
+      for (size_t i = 0; i < got.size(); ++i) EXPECT_TRUE(same_bits(got[i], want[i])) << T << " rows, product " << i;
+    }
+}
+
+TEST_F(Grouped, TogetherEqualsOneByOne) {
+  Machine m(2);
+  std::vector<std::unique_ptr<Packed>> packed;
+  std::vector<PackedWeight> first, second;
+  for (size_t e = 0; e < E_; ++e) {
+    for (auto [views, seed] : {std::pair{&first, 10}, {&second, 50}}) {
+      const Floats w = random_floats(kN * kK, static_cast<uint32_t>(seed) + static_cast<uint32_t>(e));
+      packed.push_back(std::make_unique<Packed>(w, kN, kK, DType::kF32, m.ctx));
+      views->push_back(packed.back()->view());
+    }
+  }
+  const TensorRef x = mat(x_.data(), R_, kK);
+  Floats want[2], got[2];
+  for (Floats& y : want) y.resize(R_ * kN);
+  for (Floats& y : got) y.assign(R_ * kN, NAN);
+  grouped_linear_forward({x, offset_, first, mat(want[0].data(), R_, kN)}, m.ctx);
+  grouped_linear_forward({x, offset_, second, mat(want[1].data(), R_, kN)}, m.ctx);
+  const GroupedLinearForward both[] = {{x, offset_, first, mat(got[0].data(), R_, kN)},
+                                       {x, offset_, second, mat(got[1].data(), R_, kN)}};
+  grouped_linear_forward_together(both, m.ctx);
+  EXPECT_TRUE(same_bits(got[0], want[0]) && same_bits(got[1], want[1]));
+}
+
 TEST(Linear, EmptyInputIsNoWork) {
   Machine m(2);
   const Floats w(6);
