@@ -19,7 +19,7 @@ inline constexpr uint32_t kKernelTableVersion = 1;
 
 struct KernelTable {
   uint32_t version = kKernelTableVersion;
-  const char* name = "";  // "cpu-avx512", "cpu-avx2", "cuda-sm90"; part of the numerics digest
+  const char* name = "";  // "cpu-avx512", "cpu-avx2", "cuda-sm90"; for people
   void (*pack_weight)(const TensorRef& src, DType dtype, void* dst, Context& ctx);
   void (*linear_forward)(const LinearForward&, Context&);
   void (*linear_forward_together)(std::span<const LinearForward>, Context&) = nullptr;  // null: one by one

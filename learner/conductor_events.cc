@@ -131,7 +131,7 @@ void Conductor::State::pump(int timeout_ms) {
 void Conductor::State::on_hello(Worker& w, const wire::Hello& hello) {
   FULMEN_CHECK(hello.role() != "rollout" || hello.numerics() == numerics,
                w.name + ": numerics digest " + hello.numerics() + ", want the learner's " + numerics +
-                   " (same build, device and instruction set on both sides)");
+                   " (same build and device on both sides)");
   w.connected = true;
   w.last_seen = Clock::now();
   wire::Message m;

@@ -29,9 +29,9 @@ LearnerParts::LearnerParts(const base::Config& c)
   FULMEN_CHECK(c.run.device != "cuda", "run.device: got cuda, but this build has no GPU backend; use cpu or auto");
   const auto dtype = c.model.weights_dtype == "bf16" ? kernels::DType::kBf16 : kernels::DType::kF32;
   const model::ModelConfig mc = model::load_model_config(c.model.path);
-  FULMEN_CHECK(tokenizer->vocab_size() <= mc.vocab_size,
-               "model.tokenizer " + c.model.tokenizer + " has " + std::to_string(tokenizer->vocab_size()) +
-                   " tokens, want <= vocab_size " + std::to_string(mc.vocab_size) + " of " + c.model.path);
+  if (tokenizer->vocab_size() > mc.vocab_size)
+    throw base::ConfigError("model.tokenizer " + c.model.tokenizer + " has " + std::to_string(tokenizer->vocab_size()) +
+                            " tokens, want <= vocab_size " + std::to_string(mc.vocab_size) + " of " + c.model.path);
   weights = std::make_unique<model::Weights>(mc, dtype);
   const bool has_weights =
       fs::is_directory(c.model.path) &&

@@ -40,8 +40,9 @@ RunLock::~RunLock() { close(fd_); }
 
 void prepare_run_directory(const base::Config& config, Start start) {
   const std::string& dir = config.run.dir;
-  FULMEN_CHECK(start != Start::kNew || !holds_run(dir),
-               dir + " already holds a run: add --resume to go on, --fresh to start over, or run.dir=ANOTHER");
+  if (start == Start::kNew && holds_run(dir))
+    throw base::ConfigError(dir +
+                            " already holds a run: add --resume to go on, --fresh to start over, or run.dir=ANOTHER");
   if (start == Start::kFresh)
     for (const char* part :
          {"/metrics.jsonl", "/checkpoints", "/episodes", "/export", "/logs", "/tensorboard", "/report.html"})

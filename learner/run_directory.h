@@ -21,7 +21,7 @@ class RunLock {
   int fd_ = -1;
 };
 
-// Error when a new run would overwrite one. kFresh removes what earlier runs left, and nothing else.
+// ConfigError when a new run would overwrite one. kFresh removes what earlier runs left, and nothing else.
 void prepare_run_directory(const base::Config& config, Start start);
 
 std::string run_id_of(const std::string& run_dir);  // same directory, same id: a killed run's leftovers are found again

@@ -282,9 +282,8 @@ class TrainRun {
     if (config_.checkpoint.export_final) {
       summary_.export_dir = config_.run.dir + "/export";
       const bool bf16 = config_.model.weights_dtype == "bf16";
-      const std::string tokenizer_dir = config_.model.tokenizer == "byte" ? "" : config_.model.tokenizer;
       model::save_checkpoint(summary_.export_dir, *parts_.weights,
-                             bf16 ? model::FileDType::kBf16 : model::FileDType::kF32, tokenizer_dir);
+                             bf16 ? model::FileDType::kBf16 : model::FileDType::kF32, config_.model.tokenizer);
     }
     summary_.run_dir = config_.run.dir;
     summary_.example_prompt = config_.data.task.empty() ? "TEXT" : train_data_->record(0).prompt;

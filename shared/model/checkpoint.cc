@@ -2,8 +2,10 @@
 
 #include <algorithm>
 
+#include "shared/base/file.h"
 #include "shared/base/log.h"
 #include "shared/model/checkpoint_reader.h"
+#include "shared/model/tokenizer.h"
 
 namespace fulmen::model {
 
@@ -20,13 +22,20 @@ void load_checkpoint(const std::string& dir, Weights& weights, const CheckpointP
                reader.skipped()[0]);
 }
 
-void save_checkpoint(const std::string& dir, const Weights& weights, FileDType dtype, const std::string& tokenizer_dir,
+void save_checkpoint(const std::string& dir, const Weights& weights, FileDType dtype, const std::string& tokenizer,
                      int64_t shard_bytes, const CheckpointProgress& progress) {
   auto source = [&](size_t i, int64_t first, std::span<float> out) {
     const auto values = weights.tensor(i).subspan(static_cast<size_t>(first), out.size());
     std::copy(values.begin(), values.end(), out.begin());
   };
-  write_checkpoint(dir, weights.config(), source, {dtype, tokenizer_dir, shard_bytes}, progress);
+  CheckpointLayout layout{.dtype = dtype, .tokenizer_dir = "", .shard_bytes = shard_bytes, .more_files = {}};
+  if (tokenizer == "byte")
+    layout.more_files = byte_tokenizer_files();
+  else if (tokenizer.starts_with("m1:"))
+    layout.more_files["merges.txt"] = base::read_file(tokenizer.substr(3));
+  else
+    layout.tokenizer_dir = tokenizer;
+  write_checkpoint(dir, weights.config(), source, layout, progress);
 }
 
 }  // namespace fulmen::model

@@ -15,10 +15,9 @@ namespace fulmen::model {
 void load_checkpoint(const std::string& dir, Weights& weights, const CheckpointProgress& progress = {});
 
 // Writes dir.tmp.PID, verifies every file by reading it back, renames to dir (an existing dir is replaced only after
-// that). Shards of at most shard_bytes, numbered from 00000 as M1's are. tokenizer_dir: its tokenizer files are copied
-// ("" = none).
-void save_checkpoint(const std::string& dir, const Weights& weights, FileDType dtype,
-                     const std::string& tokenizer_dir = "", int64_t shard_bytes = 2147483648,
-                     const CheckpointProgress& progress = {});
+// that). Shards of at most shard_bytes, numbered from 00000 as M1's are. tokenizer: as for load_tokenizer; its files
+// go with the weights ("" = none).
+void save_checkpoint(const std::string& dir, const Weights& weights, FileDType dtype, const std::string& tokenizer = "",
+                     int64_t shard_bytes = 2147483648, const CheckpointProgress& progress = {});
 
 }  // namespace fulmen::model

@@ -199,6 +199,7 @@ void write_checkpoint(const std::string& dir, const ModelConfig& config, const T
   base::write_file_atomic(beside.path() + kDigests,
                           Json{{"algorithm", "XXH3-128"}, {"tensors", digests}}.dump(1) + "\n");
   copy_tokenizer(layout.tokenizer_dir, beside.path());
+  for (const auto& [name, bytes] : layout.more_files) base::write_file_atomic(beside.path() + "/" + name, bytes);
   base::write_file_atomic(beside.path() + "/config.json", model_config_json(config));
   const CheckpointReader complete(beside.path(), load_model_config(beside.path()));  // throws if anything is missing
   beside.commit();

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -26,6 +27,7 @@ struct CheckpointLayout {
   FileDType dtype = FileDType::kBf16;
   std::string tokenizer_dir;         // its tokenizer files (or this one tokenizer.json) are copied; "" = none
   int64_t shard_bytes = 2147483648;  // at most, unless one tensor is larger
+  std::map<std::string, std::string> more_files{};  // name -> bytes, of a tokenizer that has no files of its own
 };
 
 // Throws Error naming the path if anything fails (disk full, unreadable tokenizer file, bytes that read back

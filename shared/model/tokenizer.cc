@@ -50,7 +50,6 @@ class ByteTokenizer : public Tokenizer {
   int32_t eos_id() const override { return 257; }
   std::string describe() const override { return "byte tokenizer: 256 bytes, <bos> 256, <eos> 257, <pad> 258"; }
 
- private:
   static constexpr std::string_view kSpecial[3] = {"<bos>", "<eos>", "<pad>"};
 };
 
@@ -66,6 +65,47 @@ std::string configured_eos(const std::string& path) {
 }
 
 }  // namespace
+
+std::map<std::string, std::string> byte_tokenizer_files() {
+  using Json = nlohmann::ordered_json;
+  const ByteAlphabet alphabet;
+  Json vocab = Json::object(), added = Json::array(), decoder = Json::object();
+  for (size_t b = 0; b < 256; ++b) vocab[alphabet.spelled[b]] = b;
+  for (size_t s = 0; s < 3; ++s) {
+    Json token{{"content", ByteTokenizer::kSpecial[s]},
+               {"single_word", false},
+               {"lstrip", false},
+               {"rstrip", false},
+               {"normalized", false},
+               {"special", true}};
+    decoder[std::to_string(256 + s)] = token;
+    token["id"] = 256 + s;
+    added.push_back(token);
+  }
+  const Json level{{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
+  const Json tokenizer{{"version", "1.0"},
+                       {"truncation", nullptr},
+                       {"padding", nullptr},
+                       {"added_tokens", added},
+                       {"normalizer", nullptr},
+                       {"pre_tokenizer", level},
+                       {"post_processor", nullptr},
+                       {"decoder", level},
+                       {"model",
+                        {{"type", "BPE"},
+                         {"dropout", nullptr},
+                         {"unk_token", nullptr},
+                         {"continuing_subword_prefix", nullptr},
+                         {"end_of_word_suffix", nullptr},
+                         {"fuse_unk", false},
+                         {"byte_fallback", false},
+                         {"vocab", vocab},
+                         {"merges", Json::array()}}}};
+  const Json config{{"tokenizer_class", "PreTrainedTokenizerFast"}, {"bos_token", ByteTokenizer::kSpecial[0]},
+                    {"eos_token", ByteTokenizer::kSpecial[1]},      {"pad_token", ByteTokenizer::kSpecial[2]},
+                    {"clean_up_tokenization_spaces", false},        {"added_tokens_decoder", decoder}};
+  return {{"tokenizer.json", tokenizer.dump(1) + "\n"}, {"tokenizer_config.json", config.dump(1) + "\n"}};
+}
 
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& spec) {
   if (spec == "byte") return std::make_unique<ByteTokenizer>();

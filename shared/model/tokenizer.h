@@ -5,6 +5,7 @@
 // used from many threads.
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -28,6 +29,9 @@ class Tokenizer {
 // eos_token of a tokenizer_config.json beside it, else a usual name among the added tokens. Throws Error naming file
 // and what is not supported. byte: ids 0..255 bytes, 256 <bos>, 257 <eos>, 258 <pad>; vocab 259 (models may pad it).
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& spec);
+
+// The byte tokenizer as files that Hugging Face's library reads: name -> contents, the ids as here.
+std::map<std::string, std::string> byte_tokenizer_files();
 
 // Messages -> prompt text ending with the generation prompt. "plain": contents joined, nothing added. "m1": the
 // template that M1 ships (facts/m1_spec section 7): roles system, user, assistant and tool, all system texts joined at

@@ -1,6 +1,5 @@
 #include "shared/model/transformer.h"
 
-#include <cstdio>
 #include <cstring>
 
 #include "kernels/lm_head.h"
@@ -299,22 +298,5 @@ void Transformer::forward(const Batch& batch, Cache* cache, Tape* tape, TensorRe
 void Transformer::logits(TensorRef hidden_rows, TensorRef out) { state_->linear(hidden_rows, state_->lm_head, out); }
 
 size_t Transformer::lm_head_index() const { return state_->lm_head; }
-
-std::string numerics_digest(const kernels::Context& ctx, const ModelConfig& c, DType cache_dtype, DType weights_dtype) {
-  const auto name = [](DType t) { return t == DType::kF32 ? "fp32" : "bf16"; };
-  char text[1024];
-  const int n = std::snprintf(
-      text, sizeof text,
-      "fulmen numerics 1; kernels %s %u; lightning block %d; attention tile %d split %d; vocabulary chunk %lld; "
-      "cache %s; weights %s; router lm_head fp32; eps %a %a; postnorm %d; alpha beta %a %a %a %a %a %a; rope %a %d; "
-      "top_k %d",
-      ctx.table->name, ctx.table->version, kernels::kLightningBlock, kernels::kAttentionTile, kernels::kAttentionSplit,
-      static_cast<long long>(kernels::kVocabChunk), name(cache_dtype), name(weights_dtype),
-      static_cast<double>(c.rms_norm_eps), static_cast<double>(c.lightning_norm_eps), c.postnorm ? 1 : 0,
-      static_cast<double>(c.alpha_softmax), static_cast<double>(c.beta_softmax), static_cast<double>(c.alpha_lightning),
-      static_cast<double>(c.beta_lightning), static_cast<double>(c.alpha_mlp), static_cast<double>(c.beta_mlp),
-      c.rope_theta, c.rotary_dim, c.top_k);
-  return base::hex(base::digest128(text, static_cast<size_t>(n)));
-}
 
 }  // namespace fulmen::model

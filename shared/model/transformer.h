@@ -120,9 +120,11 @@ class Transformer {
   std::unique_ptr<State> state_;
 };
 
-// Names everything outside the weights that the bits of a forward depend on: kernel table, block, split and chunk
-// sizes, dtypes, and the constants of the architecture. Rollout stores it in each episode; the learner compares.
-std::string numerics_digest(const kernels::Context& ctx, const ModelConfig& config, kernels::DType cache_dtype,
+// Stands for everything outside the weights that the bits of a forward depend on: block, split and chunk sizes, dtypes,
+// the constants of the architecture, and what this device's kernels make of a small fixed forward (some milliseconds).
+// Hosts with AVX2 and with AVX-512 agree, since their kernels do. Rollout says it in its Hello and in each episode; the
+// learner compares.
+std::string numerics_digest(kernels::Context& ctx, const ModelConfig& config, kernels::DType cache_dtype,
                             kernels::DType weights_dtype);
 
 }  // namespace fulmen::model

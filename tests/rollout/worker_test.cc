@@ -217,8 +217,8 @@ TEST_F(WorkerTest, HelloSaysWhoItIsAndStopEndsItWithZero) {
   EXPECT_EQ(hello_.pid(), getpid());
   EXPECT_EQ(hello_.config_hash(), base::config_hash(config_));
   kernels::ThreadPool pool(1);
-  EXPECT_EQ(hello_.numerics(),
-            model::numerics_digest(kernels::cpu_context(pool), small_model(), DType::kF32, DType::kF32));
+  kernels::Context ctx = kernels::cpu_context(pool);
+  EXPECT_EQ(hello_.numerics(), model::numerics_digest(ctx, small_model(), DType::kF32, DType::kF32));
   stop();
   EXPECT_EQ(join(), 0);
 }

@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <map>
@@ -261,6 +262,21 @@ TEST(Tokenizer, BytesAndTheirThreeSpecials) {
   EXPECT_EQ(t->vocab_size(), 259);
   EXPECT_THROW(t->decode(std::vector<int32_t>{259}), Error);
   EXPECT_THROW(t->decode(std::vector<int32_t>{-1}), Error);
+}
+
+TEST(Tokenizer, FilesOfTheByteTokenizerGiveTheSameIds) {
+  const std::string dir = testing::TempDir() + "/byte_tokenizer." + std::to_string(getpid());
+  base::make_directories(dir);
+  for (const auto& [name, bytes] : byte_tokenizer_files()) base::write_file_atomic(dir + "/" + name, bytes);
+  const auto bytes = load_tokenizer("byte"), files = load_tokenizer(dir);
+  EXPECT_EQ(files->vocab_size(), bytes->vocab_size());
+  EXPECT_EQ(files->eos_id(), bytes->eos_id());
+  std::mt19937 random(4);
+  std::string all("a <eos>b\n\n  <bos><pad> 1+2=\xc3\xa9\xff\xfe");
+  for (int i = 0; i < 2000; ++i) all.push_back(static_cast<char>(random()));
+  EXPECT_EQ(files->encode(all), bytes->encode(all));
+  EXPECT_EQ(files->decode(bytes->encode(all)), all);
+  base::remove_all(dir);
 }
 
 TEST(Chat, M1TemplateIsRenderedAsItsJinjaDoes) {

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <map>
 
+#include "kernels/table.h"
 #include "tests/shared/transformer_fixture.h"
 
 namespace fulmen::model {
@@ -244,7 +245,7 @@ TEST(Transformer, WrongUseIsNamed) {
 }
 
 TEST(NumericsDigest, ChangesWithWhatBitsDependOn) {
-  SmallModel m, narrow(parity_model(), DType::kF32, 1, 1, "avx2");
+  SmallModel m;
   const auto digest = [&](const ModelConfig& c, DType cache, DType weights) {
     return numerics_digest(m.ctx, c, cache, weights);
   };
@@ -253,6 +254,31 @@ TEST(NumericsDigest, ChangesWithWhatBitsDependOn) {
   EXPECT_NE(base, digest(m.config(), DType::kBf16, DType::kF32));
   EXPECT_NE(base, digest(m.config(), DType::kF32, DType::kBf16));
   EXPECT_NE(base, digest(with([](ModelConfig& c) { c.lightning_norm_eps = 1e-5f; }), DType::kF32, DType::kF32));
+}
+
+TEST(NumericsDigest, IsOfTheBitsNotOfTheInstructionSetOrTheThreads) {
+  for (const DType dtype : {DType::kF32, DType::kBf16}) {
+    SmallModel narrow(parity_model(), DType::kF32, 1, 1, "avx2"), wide(parity_model(), DType::kF32, 1, 3, "auto");
+    EXPECT_EQ(numerics_digest(narrow.ctx, narrow.config(), dtype, dtype),
+              numerics_digest(wide.ctx, wide.config(), dtype, dtype))
+        << narrow.ctx.table->name << ", " << wide.ctx.table->name;
+  }
+}
+
+const kernels::KernelTable* true_table = nullptr;
+
+TEST(NumericsDigest, OneBitOfOneKernelChangesIt) {
+  SmallModel m;
+  const std::string base = numerics_digest(m.ctx, m.config(), DType::kF32, DType::kF32);
+  true_table = m.ctx.table;
+  kernels::KernelTable bent = *true_table;
+  bent.rope = [](const kernels::Rope& a, kernels::Context& ctx) {
+    true_table->rope(a, ctx);
+    a.x.f32()[0] = std::nextafter(a.x.f32()[0], 9.0f);
+  };
+  kernels::Context other = m.ctx;
+  other.table = &bent;
+  EXPECT_NE(base, numerics_digest(other, m.config(), DType::kF32, DType::kF32));
 }
 
 }  // namespace

@@ -42,7 +42,8 @@ echo "plan, replay"
 fulmen sft configs/quickstart.yaml "run.dir=$work/sft" "${small[@]}" >"$work/sft.out" 2>&1 || { cat "$work/sft.out"; exit 1; }
 [ -s "$work/sft/export/model.safetensors.index.json" ] || fail "sft exported nothing"
 says 'accuracy 0\.[0-9]+ on 10 problems|accuracy 1' fulmen eval configs/quickstart.yaml "model.path=$run/export" "run.dir=$work/eval" eval.problems=10
-says '.' fulmen generate --model "$run/export" --tokenizer byte --prompt '1+2=' --max-new-tokens 8
+[ -s "$run/export/tokenizer.json" ] && [ -s "$run/export/tokenizer_config.json" ] || fail "the export has no tokenizer"
+says '.' fulmen generate --model "$run/export" --prompt '1+2=' --max-new-tokens 8
 says '"kind":"score"|"verdict":"score"' fulmen score <<<'{"id":1,"data_source":"gsm8k","response":"so #### 1,234","ground_truth":"1234"}'
 says 'read back and equal' fulmen export "$run/checkpoints/step_4" "$work/exported" --dtype f32
 says '4,452,992' fulmen inspect "$run/export"
