@@ -105,6 +105,15 @@ ChildProcess::Result ChildProcess::write_all(const std::string& bytes, Clock::ti
   return Result::kLine;
 }
 
+// kLine when something came.
+ChildProcess::Result ChildProcess::read_more(Clock::time_point deadline) {
+  if (!wait(POLLIN, deadline)) return Result::kTimeout;
+  char buffer[1 << 16];
+  ssize_t n = recv(socket_, buffer, sizeof buffer, MSG_DONTWAIT);
+  if (n > 0) pending_.append(buffer, static_cast<size_t>(n));
+  return n > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN)) ? Result::kLine : Result::kGone;
+}
+
 ChildProcess::Result ChildProcess::read_line(std::string& line, Clock::time_point deadline) {
   for (size_t searched = 0;;) {
     size_t end = pending_.find('\n', searched);
@@ -115,15 +124,17 @@ ChildProcess::Result ChildProcess::read_line(std::string& line, Clock::time_poin
     }
     searched = pending_.size();
     if (searched > kMaxLine) return Result::kGone;
-    if (!wait(POLLIN, deadline)) return Result::kTimeout;
-    char buffer[1 << 16];
-    ssize_t n = recv(socket_, buffer, sizeof buffer, MSG_DONTWAIT);
-    if (n > 0) {
-      pending_.append(buffer, static_cast<size_t>(n));
-    } else if (n == 0 || (errno != EINTR && errno != EAGAIN)) {
-      return Result::kGone;
-    }
+    if (Result r = read_more(deadline); r != Result::kLine) return r;
   }
+}
+
+ChildProcess::Result ChildProcess::read_bytes(std::string& bytes, size_t count, Clock::time_point deadline) {
+  while (pending_.size() < count) {
+    if (Result r = read_more(deadline); r != Result::kLine) return r;
+  }
+  bytes = pending_.substr(0, count);
+  pending_.erase(0, count);
+  return Result::kLine;
 }
 
 ChildProcess::Result ChildProcess::exchange(const std::string& request, std::string& line, Clock::time_point deadline) {

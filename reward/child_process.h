@@ -27,11 +27,14 @@ class ChildProcess {
   // Sends `request` and a newline, then reads one line. After kTimeout or kGone call kill().
   Result exchange(const std::string& request, std::string& line, Clock::time_point deadline);
   Result read_line(std::string& line, Clock::time_point deadline);
+  // For a child that sends bytes after a line: exactly `count` of them; kLine when they are there.
+  Result read_bytes(std::string& bytes, size_t count, Clock::time_point deadline);
+  Result write_all(const std::string& bytes, Clock::time_point deadline);
   std::string
   kill();  // the whole group; waits; says how the process ended, "was killed by signal 11" or "exited with 1"
 
  private:
-  Result write_all(const std::string& bytes, Clock::time_point deadline);
+  Result read_more(Clock::time_point deadline);
   bool wait(short events, Clock::time_point deadline);
 
   pid_t pid_ = -1;

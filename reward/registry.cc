@@ -7,6 +7,7 @@
 #include <map>
 
 #include "kernels/error.h"
+#include "reward/code/code_function.h"
 #include "reward/function_spec.h"
 #include "reward/functions.h"
 #include "reward/python_host.h"
@@ -40,9 +41,21 @@ std::unique_ptr<Function> make_python_of(FunctionSpec& spec, const RewardOptions
   return make_python(argument.substr(0, colon), argument.substr(colon + 1), python);
 }
 
+std::unique_ptr<Function> make_code_of(FunctionSpec& spec, const RewardOptions& options) {
+  CodeOptions code;
+  code.language = spec.text("language", options.language);
+  code.cpu_s = spec.number("cpu_s", 0, 0, 86400);
+  code.memory_mb = spec.number("memory_mb", 0, 0, 1 << 22);
+  code.cgroup = spec.text("cgroup", "auto");
+  if (const std::string file = spec.text("profile", ""); !file.empty()) code.profiles.push_back(file);
+  return make_code(code);
+}
+
 // Every name a spec may begin with. One line a function.
 constexpr Entry kEntries[] = {
     {"math", "the final answer equals the ground truth; math(profile=strict|math-verify|hendrycks)", make_math_of},
+    {"code", "the program passes its tests, in a sandbox; code(language=python cpu_s=10 memory_mb=1024 profile=FILE)",
+     make_code_of},
     {"format", "one final answer, reasoning tags in order", make_format_of},
     {"python", "python:FILE.py:FUNCTION, a function of yours", make_python_of},
 };

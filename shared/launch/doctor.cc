@@ -2,14 +2,24 @@
 
 #include <fmt/format.h>
 
+#include "kernels/error.h"
 #include "shared/launch/arguments.h"
+#include "shared/launch/tool.h"
 
 namespace fulmen::launch {
 
 int run_doctor(const std::vector<std::string>& words) {
+  if (!words.empty() && words[0] == "sandbox") {
+    const std::string path = own_directory() + "/fulmen-sandbox";
+    if (!is_executable(path)) throw Error("doctor sandbox: its program is not built: want " + path);
+    std::vector<std::string> rest(words.begin() + 1, words.end());
+    rest.insert(rest.begin(), "doctor");
+    become(path, rest);
+  }
   const Usage usage{
       "doctor",
-      "Says what this machine offers and what is in the way of a run. Exit code 1 when something stops one.",
+      "Says what this machine offers and what is in the way of a run. Exit code 1 when something stops one. "
+      "`doctor sandbox` says which isolation of untrusted programs is usable here.",
       {},
       {{"--dir", "RUN", "directory the run will write to (default: here)"}}};
   const Arguments a = parse_arguments(usage, words);

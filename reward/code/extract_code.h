@@ -1,0 +1,20 @@
+#pragma once
+// The program in a response: the last fenced block (```python ... ```) of the language, else the last block without a
+// language, else the last block; the whole text when there is no fence. A fence that is not closed runs to the end.
+// Work is linear in the text.
+
+#include <string>
+#include <string_view>
+
+namespace fulmen::reward {
+
+// "py", "python3" -> "python"; "c++", "cc" -> "cpp"; "sh", "bash" -> "shell"; others as they are, in lower case.
+std::string language_name(std::string_view word);
+
+// "" when there is nothing but white space.
+std::string extract_code(std::string_view response, const std::string& language);
+
+// The last block tagged diff or patch, else extract_code's choice: for the repository form.
+std::string extract_patch(std::string_view response);
+
+}  // namespace fulmen::reward

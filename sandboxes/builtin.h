@@ -1,0 +1,11 @@
+#pragma once
+// Files of this folder as text, so that fulmen-sandbox needs none of them beside it.
+
+#include <vector>
+
+namespace fulmen::sandboxes {
+
+const std::vector<const char*>& builtin_profiles();
+const char* warm_python_source();  // python/warm.py
+
+}  // namespace fulmen::sandboxes

@@ -1,0 +1,2 @@
+from ledger.book import Book, Entry
+from ledger.names import short_name

@@ -1,0 +1,2 @@
+def short_name(name):
+    return name.strip().lower()[:8]
