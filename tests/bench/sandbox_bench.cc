@@ -1,4 +1,5 @@
 // What a jail costs over a bare exec, and how many small Python tests a second the warm interpreters run.
+#include <fmt/format.h>
 #include <spawn.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -97,7 +98,7 @@ void print_rate(int workers, const Profile& python, const RunRequest& request, d
   }
   close(ends[0]);
   close(ends[1]);
-  std::printf("  %-34s %7.0f tests/s%s\n", ("small Python tests, " + std::to_string(workers) + " slots").c_str(),
+  std::printf("  %-34s %7.0f tests/s%s\n", fmt::format("small Python tests, {} slots", workers).c_str(),
               static_cast<double>(total) / seconds, quiet.others() > Quiet::kLimit ? "  (noisy)" : "");
 }
 
@@ -112,8 +113,7 @@ void run(const Options& options) {
   const Cost bare_cost = cost_of(count, bare);
   const Cost jail_cost = cost_of(count, [&](int n) { jailed(n, shell, truth); });
   print("/bin/true, bare", bare_cost, "");
-  print("/bin/true, jailed", jail_cost,
-        "+" + std::to_string(jail_cost.cpu_ms - bare_cost.cpu_ms).substr(0, 4) + " ms CPU");
+  print("/bin/true, jailed", jail_cost, fmt::format("+{:.2f} ms CPU", jail_cost.cpu_ms - bare_cost.cpu_ms));
   print("small Python test, warm", cost_of(count, [&](int n) { jailed(n, python, script); }), "");
   for (int workers : options.threads) print_rate(workers, python, script, 2 * options.seconds_per_case);
 }
