@@ -1,6 +1,7 @@
 #include "kernels/thread_pool.h"
 
 #include <immintrin.h>
+#include <sched.h>
 
 #include <atomic>
 #include <chrono>
@@ -25,8 +26,8 @@ struct alignas(kAlign) Scratch {
   size_t bytes = 0;
 };
 
-// Returns once `value` no longer equals `old`: spins for kSpin, then sleeps on the futex of the atomic.
-uint32_t wait_for_change(const std::atomic<uint32_t>& value, uint32_t old) {
+// Returns once `value` no longer equals `old`: spins for kSpin, then sleeps on the futex of the atomic. `slept` tells.
+uint32_t wait_for_change(const std::atomic<uint32_t>& value, uint32_t old, bool* slept = nullptr) {
   const auto start = std::chrono::steady_clock::now();
   for (;;) {
     for (int i = 0; i < 64; ++i) {
@@ -36,8 +37,21 @@ uint32_t wait_for_change(const std::atomic<uint32_t>& value, uint32_t old) {
     }
     if (std::chrono::steady_clock::now() - start > kSpin) break;
   }
+  if (slept != nullptr) *slept = true;
   value.wait(old, std::memory_order_acquire);
   return value.load(std::memory_order_acquire);
+}
+
+// Moves the calling thread off processor `cpu` if it is there and may run elsewhere. Linux likes to wake a worker where
+// its waker runs; the two then take turns on one processor, each spinning in vain while the other waits, and both stay
+// too warm to be moved: fifty times slower, for seconds. The thread's mask is left as it was.
+void leave_processor(int cpu) {
+  if (cpu < 0 || sched_getcpu() != cpu) return;
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) < 2) return;
+  cpu_set_t others = allowed;
+  CPU_CLR(cpu, &others);
+  if (sched_setaffinity(0, sizeof others, &others) == 0) sched_setaffinity(0, sizeof allowed, &allowed);
 }
 
 }  // namespace
@@ -50,6 +64,7 @@ struct ThreadPool::State {
   std::vector<Scratch> scratch;
   std::vector<std::thread> workers;
   const std::function<void(int)>* fn = nullptr;  // of the run in progress; published by `generation`
+  int caller_cpu = -1;                           // where run was called; published like fn
   bool stop = false;
   std::atomic<bool> busy{false};
   alignas(kAlign) std::atomic<uint32_t> generation{0};
@@ -63,8 +78,10 @@ struct ThreadPool::State {
   void work(int thread_idx) {
     set_float_environment();
     for (uint32_t seen = 0;;) {
-      seen = wait_for_change(generation, seen);
+      bool slept = false;
+      seen = wait_for_change(generation, seen, &slept);
       if (stop) return;
+      if (slept) leave_processor(caller_cpu);
       (*fn)(thread_idx);
       if (running.fetch_sub(1, std::memory_order_acq_rel) == 1) running.notify_one();
     }
@@ -93,6 +110,7 @@ void ThreadPool::run(const std::function<void(int)>& fn) {
                "ThreadPool::run: called while another run is in progress; one caller at a time, not nested");
   if (!s.workers.empty()) {
     s.fn = &fn;
+    s.caller_cpu = sched_getcpu();
     s.running.store(static_cast<uint32_t>(s.workers.size()), std::memory_order_relaxed);
     s.publish();
   }

@@ -95,7 +95,7 @@ void rmsnorm_forward(const RmsNormForward& a, Context& ctx) {
 }
 
 void gated_rmsnorm_forward(const GatedRmsNormForward& a, Context& ctx) {
-  for_rows(a.x.dim[0], a.x.dim[1], ctx,
+  for_rows(a.x.dim[0], kExpCost * a.x.dim[1], ctx,
            [&a](int64_t t) { forward_row<true>(a.x.row(t), a.g.row(t), a.w.f32(), a.eps, a.y.row(t), a.x.dim[1]); });
 }
 

@@ -83,7 +83,7 @@ void embedding_backward(const EmbeddingBackward& a, Context& ctx) {
 }
 
 void silu_forward(const Silu& a, Context& ctx) {
-  for_rows(a.x.dim[0], a.x.dim[1], ctx, [&a](int64_t t) {
+  for_rows(a.x.dim[0], kExpCost * a.x.dim[1], ctx, [&a](int64_t t) {
     const float* x = a.x.row(t);
     float* y = a.y.row(t);
     each_vec(a.x.dim[1],
@@ -92,7 +92,7 @@ void silu_forward(const Silu& a, Context& ctx) {
 }
 
 void silu_backward(const SiluBackward& a, Context& ctx) {
-  for_rows(a.x.dim[0], a.x.dim[1], ctx, [&a](int64_t t) {
+  for_rows(a.x.dim[0], kExpCost * a.x.dim[1], ctx, [&a](int64_t t) {
     const float *x = a.x.row(t), *dy = a.dy.row(t);
     float* dx = a.dx.row(t);
     each_vec(a.x.dim[1], [&](int64_t i, int n) FULMEN_INLINE_LAMBDA {
@@ -103,7 +103,7 @@ void silu_backward(const SiluBackward& a, Context& ctx) {
 }
 
 void swiglu_forward(const SwiGlu& a, Context& ctx) {
-  for_rows(a.gate.dim[0], a.gate.dim[1], ctx, [&a](int64_t t) {
+  for_rows(a.gate.dim[0], kExpCost * a.gate.dim[1], ctx, [&a](int64_t t) {
     const float *gate = a.gate.row(t), *up = a.up.row(t);
     float* y = a.y.row(t);
     each_vec(a.gate.dim[1], [&](int64_t i, int n) FULMEN_INLINE_LAMBDA {
@@ -113,7 +113,7 @@ void swiglu_forward(const SwiGlu& a, Context& ctx) {
 }
 
 void swiglu_backward(const SwiGluBackward& a, Context& ctx) {
-  for_rows(a.gate.dim[0], a.gate.dim[1], ctx, [&a](int64_t t) {
+  for_rows(a.gate.dim[0], kExpCost * a.gate.dim[1], ctx, [&a](int64_t t) {
     const float *dy = a.dy.row(t), *gate = a.gate.row(t), *up = a.up.row(t);
     float *dgate = a.dgate.row(t), *dup = a.dup.row(t);
     each_vec(a.gate.dim[1], [&](int64_t i, int n) FULMEN_INLINE_LAMBDA {

@@ -34,6 +34,8 @@ FULMEN_INLINE void each_vec(int64_t count, F f) {
 // Rows to hand to a thread at a time, so that a piece is worth waking a worker for.
 FULMEN_INLINE int64_t row_grain(int64_t columns) { return columns >= 16384 ? 1 : 16384 / (columns > 0 ? columns : 1); }
 
+constexpr int64_t kExpCost = 4;  // columns that could be copied in the time of one exp and division
+
 // f(row) for each of T rows. A row belongs to one thread.
 template <class F>
 void for_rows(int64_t T, int64_t columns, Context& ctx, const F& f) {
