@@ -43,8 +43,9 @@ struct TileArgs {
   int64_t ldc;
   bool load;            // continue the chains in c, else start at 0
   const float* c_next;  // c of the tile that comes next
-  const char* pf;       // kNextBlock: prefetches pf + k * pf_step while computing; kOwnStream: pf_step bytes ahead of b
-  int64_t pf_step;
+  const char* pf;   // kNextBlock: prefetches pf + k * pf_step while computing; kOwnStream: pf_step bytes ahead of b,
+  int64_t pf_step;  // in the last `tail` steps, where that is beyond the end, pf_tail: the start of the next panels
+  int64_t tail = 0, pf_tail = 0;
 };
 using TileFn = void (*)(const TileArgs&);
 
@@ -63,31 +64,36 @@ __attribute__((noinline)) void tile(const TileArgs& g) {
     for (int v = 0; v < NV; ++v) _mm_prefetch((const char*)(g.c_next + r * g.ldc + v * kLanes), _MM_HINT_T0);
   const float* a = g.a;
   const T* b = (const T*)g.b;
-  const int64_t a_row = g.a_row, b_panel = g.b_panel, b_step = g.b_step, pf_step = g.pf_step;
+  const int64_t a_row = g.a_row, b_panel = g.b_panel, b_step = g.b_step;
+  int64_t pf_step = g.pf_step;
   const char* pf = g.pf;
-  for (int64_t k = g.k; k > 0; --k) {
-    if constexpr (prefetch == Prefetch::kOwnStream) {
+  int64_t left = g.k, steps = prefetch == Prefetch::kOwnStream && left > g.tail ? left - g.tail : left;
+  for (; steps > 0; steps = left, pf_step = g.pf_tail) {
+    left -= steps;
+    for (; steps > 0; --steps) {
+      if constexpr (prefetch == Prefetch::kOwnStream) {
 #pragma GCC unroll 4
-      for (int p = 0; p < NV; p += 2) {
-        const char* at = (const char*)(b + p / 2 * b_panel) + pf_step;
-        _mm_prefetch(at, _MM_HINT_T0);
-        if (sizeof(T) == 4) _mm_prefetch(at + 64, _MM_HINT_T0);
+        for (int p = 0; p < NV; p += 2) {
+          const char* at = (const char*)(b + p / 2 * b_panel) + pf_step;
+          _mm_prefetch(at, _MM_HINT_T0);
+          if (sizeof(T) == 4) _mm_prefetch(at + 64, _MM_HINT_T0);
+        }
+      } else {
+        _mm_prefetch(pf, _MM_HINT_T1);
+        pf += pf_step;
       }
-    } else {
-      _mm_prefetch(pf, _MM_HINT_T1);
-      pf += pf_step;
-    }
-    Vec bv[NV];
+      Vec bv[NV];
 #pragma GCC unroll 8
-    for (int v = 0; v < NV; ++v) bv[v] = load(b + v / 2 * b_panel + v % 2 * kLanes);
+      for (int v = 0; v < NV; ++v) bv[v] = load(b + v / 2 * b_panel + v % 2 * kLanes);
 #pragma GCC unroll 14
-    for (int r = 0; r < MR; ++r) {
-      const Vec av = set1(place == APlace::kPacked ? a[r] : a[r * a_row]);
+      for (int r = 0; r < MR; ++r) {
+        const Vec av = set1(place == APlace::kPacked ? a[r] : a[r * a_row]);
 #pragma GCC unroll 8
-      for (int v = 0; v < NV; ++v) acc[r][v] = fma(av, bv[v], acc[r][v]);
+        for (int v = 0; v < NV; ++v) acc[r][v] = fma(av, bv[v], acc[r][v]);
+      }
+      a += place == APlace::kPacked ? MR : 1;
+      b += b_step;
     }
-    a += place == APlace::kPacked ? MR : 1;
-    b += b_step;
   }
 #pragma GCC unroll 14
   for (int r = 0; r < MR; ++r)
@@ -254,13 +260,16 @@ void pack_b(const Gemm& g, int64_t q0, int64_t q1, int64_t k0, int64_t kn, float
 template <int NV, class T, APlace place>
 int64_t stream_panels(const Gemm& g, const float* a, int64_t m0, int64_t rows, int64_t q0, int64_t q1) {
   constexpr int kPanels = NV > 2 ? NV / 2 : 1;
-  const int64_t step = g.ldb ? g.ldb : kPanel;
+  const int64_t step = g.ldb ? g.ldb : kPanel, panel = g.ldb ? kPanel : g.K * kPanel;
+  const int64_t tail = g.ldb ? kAheadRows : kAheadBytes / (kPanel * (int64_t)sizeof(T));
+  const int64_t ahead = tail * step * (int64_t)sizeof(T);
+  const int64_t next_panels = (kPanels * panel - g.K * step) * (int64_t)sizeof(T);
   int64_t q = q0;
   for (; q + kPanels <= q1; q += kPanels) {
     float* c = g.c + m0 * g.ldc + q * kPanel;
     run_tile<NV, T, place, Prefetch::kOwnStream>(
-        {a, g.a_row, (const T*)g.b + offset_of_b(g, q, 0), g.ldb ? kPanel : g.K * kPanel, step, g.K, c, g.ldc, g.load,
-         c + kPanels * kPanel, nullptr, g.ldb ? kAheadRows * step * (int64_t)sizeof(T) : kAheadBytes},
+        {a, g.a_row, (const T*)g.b + offset_of_b(g, q, 0), panel, step, g.K, c, g.ldc, g.load, c + kPanels * kPanel,
+         nullptr, ahead, tail, ahead + next_panels},
         rows, g.N - q * kPanel);
   }
   return q;
