@@ -156,12 +156,11 @@ bool build_root(const Profile& profile) {
 
 void become_inner_user(bool root, bool isolated) {
   const uid_t id = isolated ? kInnerId : kNobody;
-  if (root || isolated) {
-    if (root) want(setgroups(0, nullptr) == 0, "setgroups");
-    prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0);
-    want(setresgid(id, id, id) == 0, "setresgid");
-    want(setresuid(id, id, id) == 0, "setresuid");
-  }
+  // Refused where only our own user could be mapped (root of a user namespace); those groups then stay.
+  if (root && setgroups(0, nullptr) != 0) errno = 0;
+  prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0);
+  const bool changed = (root || isolated) && setresgid(id, id, id) == 0 && setresuid(id, id, id) == 0;
+  want(changed || !isolated, "become the user of the jail");  // without isolation there may be no other user to become
   prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
   // Changing user made our own /proc entries root's.
   prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);

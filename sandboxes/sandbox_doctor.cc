@@ -91,7 +91,7 @@ int run_doctor(const std::map<std::string, Profile>& profiles, const SlotOptions
     Slot slot(p, options);
     RunRequest request;
     std::string why = there ? "" : needs + " is not there";
-    if (there && problem.empty()) {
+    if (there && (problem.empty() || !p.isolated)) {
       if (p.warm.empty()) {
         request.argv = {"/bin/true"};
       } else {
@@ -100,7 +100,8 @@ int run_doctor(const std::map<std::string, Profile>& profiles, const SlotOptions
       const RunResult r = slot.run(request, p.limits);
       if (r.outcome != Outcome::kOk) why = r.reason + " " + r.err.substr(0, 200);
     }
-    usable |= why.empty() && (problem.empty() || !p.isolated);
+    if (why.empty() && !problem.empty() && p.isolated) why = needs + " is there, but refused without namespaces";
+    usable |= why.empty();
     line(why.empty() ? "ok" : "note", name.c_str(), why.empty() ? needs + (p.isolated ? "" : ", NOT ISOLATED") : why);
   }
   return usable ? 0 : 1;

@@ -190,10 +190,12 @@ std::pair<RunResult, RunResult> Slot::run_pair(const RunRequest& first, const Ru
 
 std::vector<RunResult> Slot::run_all(const std::vector<const RunRequest*>& requests, const Limits& limits) {
   std::vector<RunResult> results(requests.size());
+  uint64_t oom_kills = 0;
   try {
     start();
+    oom_kills = cgroup_->out_of_memory_kills();
     const bool pair = requests.size() == 2;
-    if (cgroup_) cgroup_->set_limits((limits.memory_mb + (pair ? 64 : 16)) << 20, limits.processes + (pair ? 5u : 3u));
+    cgroup_->set_limits((limits.memory_mb + (pair ? 64 : 16)) << 20, limits.processes + (pair ? 5u : 3u));
     WorkDirectory work(!profile_.isolated);
     FileDescriptor peers[2];
     if (pair) {
@@ -202,7 +204,8 @@ std::vector<RunResult> Slot::run_all(const std::vector<const RunRequest*>& reque
       for (int i = 0; i < 2; i++) peers[i] = FileDescriptor(ends[i]);
     }
     Watch watch(jailer_, *cgroup_, limits);
-    for (size_t i = 0; i < requests.size(); i++) {
+    // The last first: of a pair the second must be there before the first can use up what they share.
+    for (size_t i = requests.size(); i-- > 0;) {
       const RunRequest& r = *requests[i];
       JailMessage m{};
       m.op = JailOp::kRun;
@@ -233,8 +236,10 @@ std::vector<RunResult> Slot::run_all(const std::vector<const RunRequest*>& reque
     if (!watch.slot_is_good()) stop();
   } catch (const SandboxError& e) {
     const std::string said = jailer_errors();
+    // Memory used up to the point where even the jailer was taken is the program's doing.
+    const bool memory = jailer_.pid > 0 && cgroup_->out_of_memory_kills() > oom_kills;
     for (RunResult& r : results) {
-      r.outcome = Outcome::kSandboxError;
+      r.outcome = memory ? Outcome::kMemoryLimit : Outcome::kSandboxError;
       r.reason = e.what() + (said.empty() ? "" : " (" + said + ")");
     }
     stop();

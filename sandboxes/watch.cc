@@ -65,7 +65,7 @@ void Watch::add(uint32_t run, uint64_t nonce, Pipes pipes) {
   r.number = run;
   r.nonce = nonce;
   r.pipes = std::move(pipes);
-  runs_.push_back(std::move(r));
+  runs_.insert(runs_.begin(), std::move(r));
 }
 
 bool Watch::all_ended() const {

@@ -20,8 +20,8 @@ class Watch {
   };
 
   Watch(const Jailer& jailer, Cgroup& cgroup, const Limits& limits);
-  void add(uint32_t run, uint64_t nonce, Pipes pipes);
-  std::vector<RunResult> finish();  // waits for all; throws SandboxError when the jailer is gone
+  void add(uint32_t run, uint64_t nonce, Pipes pipes);  // the last of them first
+  std::vector<RunResult> finish();                      // waits for all; throws SandboxError when the jailer is gone
   bool slot_is_good() const { return slot_is_good_; }
 
  private:

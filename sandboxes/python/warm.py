@@ -154,7 +154,11 @@ NAMED = {f"{m.__name__}.{n}": getattr(m, n) for m, n in (
     (decimal, "Decimal"), (fractions, "Fraction"), (datetime, "date"), (datetime, "datetime"), (datetime, "timedelta"),
     (datetime, "time"))}
 NAME_OF = {t: n for n, t in NAMED.items()}
-BUILTINS = {n: v for n, v in vars(builtins).items() if isinstance(v, (type, types.BuiltinFunctionType))}
+# Those that harm nobody who calls them: the tests may be handed one by the candidate.
+BUILTINS = {n: getattr(builtins, n) for n in (
+    "abs", "all", "any", "bin", "bool", "bytes", "chr", "complex", "dict", "divmod", "enumerate", "filter", "float",
+    "frozenset", "hex", "int", "len", "list", "map", "max", "min", "oct", "ord", "pow", "range", "repr", "reversed",
+    "round", "set", "slice", "sorted", "str", "sum", "tuple", "zip")}
 BUILTIN_OF = {v: n for n, v in BUILTINS.items()}
 
 

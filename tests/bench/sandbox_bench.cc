@@ -114,7 +114,8 @@ void run(const Options& options) {
   const Cost jail_cost = cost_of(count, [&](int n) { jailed(n, shell, truth); });
   print("/bin/true, bare", bare_cost, "");
   print("/bin/true, jailed", jail_cost, fmt::format("+{:.2f} ms CPU", jail_cost.cpu_ms - bare_cost.cpu_ms));
-  print("small Python test, warm", cost_of(count, [&](int n) { jailed(n, python, script); }), "");
+  const Cost warm = cost_of(count, [&](int n) { jailed(n, python, script); });
+  print("small Python test, warm", warm, fmt::format("= {:.0f} a second on 2 free cores", 2000 / warm.cpu_ms));
   for (int workers : options.threads) print_rate(workers, python, script, 2 * options.seconds_per_case);
 }
 

@@ -194,35 +194,68 @@ TEST(UnisolatedJail, MustBeAskedForAndStillHasLimits) {
   EXPECT_EQ(daemon.out, "1\n");
 }
 
-// The same program under another uid: the binary is run, from where that user can read it.
-TEST(OrdinaryUser, CanRunJails) {
-  NEEDS_ISOLATION();
-  if (geteuid() != 0) GTEST_SKIP() << "the other tests ran as an ordinary user already";
-  char directory[] = "/tmp/fulmen-user-XXXXXX";
-  ASSERT_NE(mkdtemp(directory), nullptr);
-  namespace fs = std::filesystem;
-  for (const char* file : {"fulmen-sandbox", "libfulmen_jail.so"}) {
-    fs::copy_file(fs::path(FULMEN_BINARY_DIR) / file, fs::path(directory) / file);
+// fulmen-sandbox itself, started by a shell after `prefix`; its output and "exit N".
+std::string output_of(const std::string& prefix, const std::string& arguments) {
+  FILE* pipe = popen((prefix + " " + arguments + " 2>&1 </dev/null").c_str(), "r");
+  std::string text;
+  char buffer[4096];
+  for (size_t n; (n = fread(buffer, 1, sizeof buffer, pipe)) > 0;) text.append(buffer, n);
+  return text + "exit " + std::to_string(WEXITSTATUS(pclose(pipe)));
+}
+
+class Installed : public ::testing::Test {  // the program where any user can read it
+ protected:
+  void SetUp() override {
+    NEEDS_ISOLATION();
+    namespace fs = std::filesystem;
+    char name[] = "/tmp/fulmen-user-XXXXXX";
+    ASSERT_NE(mkdtemp(name), nullptr);
+    directory_ = name;
+    for (const char* file : {"fulmen-sandbox", "libfulmen_jail.so"}) {
+      fs::copy_file(fs::path(FULMEN_BINARY_DIR) / file, fs::path(directory_) / file);
+    }
+    std::ofstream(directory_ + "/p.py") << "import os\nprint('as', os.getuid())\n";
+    std::ofstream(directory_ + "/none.yaml")
+        << "{language: python, source: p.py, run: [/usr/bin/python3, p.py], isolation: none}";
+    chmod(directory_.c_str(), 0755);
   }
-  std::ofstream(fs::path(directory) / "p.py") << "import os\nprint('as', os.getuid())\n";
-  chmod(directory, 0755);
-  const std::string command =
-      "cd " + std::string(directory) + " && exec setpriv --reuid=65534 --regid=65534 --clear-groups ./fulmen-sandbox ";
-  auto output = [&](const std::string& arguments) {
-    FILE* pipe = popen((command + arguments + " 2>&1 </dev/null").c_str(), "r");
-    std::string text;
-    char buffer[4096];
-    for (size_t n; (n = fread(buffer, 1, sizeof buffer, pipe)) > 0;) text.append(buffer, n);
-    text += "exit " + std::to_string(WEXITSTATUS(pclose(pipe)));
-    return text;
-  };
-  const std::string run = output("run python p.py"), doctor = output("doctor");
-  fs::remove_all(directory);
+  void TearDown() override {
+    if (!directory_.empty()) std::filesystem::remove_all(directory_);
+  }
+  std::string directory_;
+};
+
+TEST_F(Installed, AnOrdinaryUserCanRunJails) {
+  if (geteuid() != 0) GTEST_SKIP() << "the other tests ran as an ordinary user already";
+  const std::string prefix =
+      "cd " + directory_ + " && exec setpriv --reuid=65534 --regid=65534 --clear-groups ./fulmen-sandbox";
+  const std::string run = output_of(prefix, "run python p.py");
   if (run.find("refuses") != std::string::npos) GTEST_SKIP() << "ordinary users may not make namespaces here: " << run;
   EXPECT_THAT(run, HasSubstr("as 1000\n"));
   EXPECT_THAT(run, HasSubstr("[OK"));
+  const std::string doctor = output_of(prefix, "doctor");
   EXPECT_THAT(doctor, HasSubstr("as an ordinary user (uid 65534)"));
   EXPECT_THAT(doctor, HasSubstr("exit 0"));
+}
+
+TEST_F(Installed, RootOfAUserNamespaceCanRunJails) {
+  EXPECT_THAT(output_of("cd " + directory_ + " && unshare -Ur ./fulmen-sandbox", "run python p.py"), HasSubstr("[OK"));
+}
+
+TEST_F(Installed, WithoutNamespacesNothingUntrustedRunsUnlessAProfileSaysSo) {
+  const std::string prefix = "cd " + directory_ +
+                             " && unshare -Ur sh -c 'echo 0 > /proc/sys/user/max_user_namespaces && exec "
+                             "./fulmen-sandbox \"$@\"' sh";
+  const std::string doctor = output_of(prefix, "doctor");
+  if (doctor.find("max_user_namespaces") == std::string::npos)
+    GTEST_SKIP() << "cannot switch namespaces off: " << doctor;
+  EXPECT_THAT(doctor, HasSubstr("STOP"));
+  EXPECT_THAT(doctor, HasSubstr("refused without namespaces"));
+  EXPECT_THAT(doctor, HasSubstr("exit 1"));
+  const std::string run = output_of(prefix, "run python p.py");
+  EXPECT_THAT(run, HasSubstr("[SE: the kernel refuses"));
+  EXPECT_THAT(run, ::testing::Not(HasSubstr("as ")));
+  EXPECT_THAT(output_of(prefix, "--profile none.yaml run python p.py"), HasSubstr("as "));
 }
 
 }  // namespace
