@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 
 #include <csignal>
+#include <fstream>
 
 #include "sandboxes/builtin.h"
 #include "sandboxes/error.h"
@@ -36,7 +37,7 @@ struct Report {  // jailer -> supervisor, once
 
 struct Spec {
   const Profile* profile;
-  bool root;  // we are
+  bool root;  // we are, and may become another user
   int control, library, go, report, errors;
 };
 
@@ -312,7 +313,16 @@ Report receive_report(int fd, FileDescriptor& proc) {
 
 }  // namespace
 
-uid_t outer_uid() { return geteuid() == 0 ? kNobody : geteuid(); }
+uid_t outer_uid() {
+  static const bool nobody_is_mapped = [] {
+    std::ifstream map("/proc/self/uid_map");  // of a user namespace we may be root of
+    for (uint64_t inside, outside, count; map >> inside >> outside >> count;) {
+      if (kNobody >= inside && kNobody < inside + count) return true;
+    }
+    return false;
+  }();
+  return geteuid() == 0 && nobody_is_mapped ? kNobody : geteuid();
+}
 
 Jailer start_jailer(const Profile& profile, const std::string& library, AttachFn attach, void* cgroup) {
   Jailer jailer;
@@ -333,7 +343,7 @@ Jailer start_jailer(const Profile& profile, const std::string& library, AttachFn
   jailer.errors = FileDescriptor(errors[0]);
   FileDescriptor errors_inner(errors[1]);
 
-  const bool root = geteuid() == 0;
+  const bool root = outer_uid() != geteuid();
   const Spec spec{&profile, root, control[1], lib.get(), go[0], report[1], errors[1]};
   unsigned long flags = SIGCHLD;
   if (profile.isolated)

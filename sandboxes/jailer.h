@@ -22,7 +22,7 @@ struct Jailer {
   bool has_proc = false;
 };
 
-// The user all programs are outside: nobody when we are root, else we ourselves.
+// The user all programs are outside: nobody when we are root and there is such a user, else we ourselves.
 uid_t outer_uid();
 
 // Called once the process exists and before it does anything: put it into its control groups.

@@ -81,7 +81,8 @@ int run_doctor(const std::map<std::string, Profile>& profiles, const SlotOptions
          network ? "an empty network namespace, and no sockets" : "no network namespace; the filter forbids sockets");
     line(proc ? "ok" : "note", "/proc",
          proc ? "private to a run" : "refused (a container hides parts of its own): programs run without one");
-    if (geteuid() == 0) line("ok", "user", "programs are nobody (65534) outside, 1000 inside, without capabilities");
+    if (outer_uid() != geteuid())
+      line("ok", "user", "programs are nobody (65534) outside, 1000 inside, without capabilities");
   }
   say_cgroups(find_cgroups(options.cgroup));
   bool usable = false;

@@ -57,7 +57,8 @@ void make_pipe(FileDescriptor& ours, FileDescriptor& theirs) {
   theirs = FileDescriptor(ends[1]);
   fcntl(ends[0], F_SETFL, O_NONBLOCK);
   // So that a program of another user may open /dev/stdout.
-  if (geteuid() == 0 && fchown(ends[1], outer_uid(), static_cast<gid_t>(-1)) != 0) throw_errno("fchown of a pipe");
+  if (outer_uid() != geteuid() && fchown(ends[1], outer_uid(), static_cast<gid_t>(-1)) != 0)
+    throw_errno("fchown of a pipe");
 }
 
 void fill_strings(JailMessage& m, const Profile& profile, const RunRequest& request) {
@@ -127,7 +128,7 @@ class WorkDirectory {
     const char* base = getenv("TMPDIR");
     path_ = std::string(base && *base ? base : "/tmp") + "/fulmen-run-XXXXXX";
     if (!mkdtemp(path_.data())) throw_errno("cannot make " + path_);
-    if (geteuid() == 0 && chown(path_.c_str(), outer_uid(), outer_uid()) != 0) throw_errno("chown " + path_);
+    if (outer_uid() != geteuid() && chown(path_.c_str(), outer_uid(), outer_uid()) != 0) throw_errno("chown " + path_);
   }
   ~WorkDirectory() {
     std::error_code code;
