@@ -99,9 +99,11 @@ void Conductor::State::lose(Worker& w, const std::string& why) {
 
 void Conductor::State::check_workers() {
   for (Worker& w : workers) {
-    if (!w.process->running())
+    if (!w.process->running()) {
+      FULMEN_CHECK(!w.process->refused(), w.name + " cannot run with this configuration:" +
+                                              launch::last_lines(w.log_path, 1).substr(3) + "log " + w.log_path);
       lose(w, w.process->exit_text());
-    else if (seconds_since(w.last_seen) * 1000 > (w.connected ? kSilenceMs : kConnectMs))
+    } else if (seconds_since(w.last_seen) * 1000 > (w.connected ? kSilenceMs : kConnectMs))
       lose(w, "silent");
   }
 }

@@ -28,6 +28,7 @@ class TrainRun {
  public:
   TrainRun(const base::Config& config, Start start)
       : config_(config), start_time_(now_s()), lock_(config.run.dir), parts_(config) {
+    done_.step = -1;  // the cold start is not a step
     prepare_run_directory(config, start);
     launch::catch_stop_signals();
     base::open_log("learner-0", config.run.dir + "/logs/learner-0.log");

@@ -57,6 +57,8 @@ std::string LocalProcess::exit_text() const {
   return "exit code " + std::to_string(WEXITSTATUS(status_));
 }
 
+bool LocalProcess::refused() const { return ended_ && WIFEXITED(status_) && WEXITSTATUS(status_) == 2; }
+
 void LocalProcess::terminate(int grace_ms) {
   if (pid_ < 0 || !running()) return;
   kill(pid_, SIGTERM);

@@ -19,6 +19,7 @@ class LocalProcess {
   int pid() const { return pid_; }
   bool running();                 // reaps when it has ended
   std::string exit_text() const;  // "exit code 1", "killed by signal 9"; "running"
+  bool refused() const;           // ended with exit code 2: wrong configuration, so starting it again is no use
   void terminate(int grace_ms);   // SIGTERM, then SIGKILL after the grace; returns when it is gone
 
  private:

@@ -21,6 +21,7 @@ void catch_stop_signals() {
     action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);  // the second one has its usual effect
     sigaction(number, &action, nullptr);
   }
+  signal(SIGXFSZ, SIG_IGN);  // a file over the limit is then a failed write, which says which file
 }
 
 bool stop_asked() { return signal_seen != 0; }
