@@ -30,36 +30,6 @@ void Conductor::State::issue_group(Worker& w, uint64_t id) {
   w.groups.insert(id);
 }
 
-void Conductor::State::issue_scores() {
-  constexpr size_t kOutstanding = 64;  // per reward worker
-  while (!batch->score_queue.empty()) {
-    Worker* best = nullptr;
-    for (Worker& w : workers)
-      if (w.role == "reward" && w.connected && w.scores.size() < kOutstanding &&
-          (best == nullptr || w.scores.size() < best->scores.size()))
-        best = &w;
-    if (best == nullptr) return;
-    const uint64_t id = batch->score_queue.front();
-    batch->score_queue.pop_front();
-    const auto at = batch->scoring.find(id);
-    if (at == batch->scoring.end()) continue;
-    const Episode& e = batch->episodes[at->second];
-    const GroupJob* job = nullptr;
-    for (auto& [group_id, group] : batch->groups)
-      if (group.job->prompt_id == e.prompt_id) job = group.job;
-    wire::Message m;
-    wire::ScoreRequest& r = *m.envelope.mutable_score_request();
-    r.set_id(id);
-    r.set_data_source(job->prompt.data_source);
-    r.set_prompt(job->prompt.prompt);
-    r.set_response(completion_text(tokenizer, e.completion));
-    r.set_ground_truth(job->prompt.ground_truth);
-    r.set_extra_info(job->prompt.extra_info);
-    send(*best, m);
-    best->scores.insert(id);
-  }
-}
-
 void Conductor::State::issue() {
   for (Worker& w : workers) {
     if (w.role != "rollout" || !w.connected) continue;
@@ -160,6 +130,7 @@ std::vector<Episode> Conductor::run(const std::vector<GroupJob>& jobs, const Gen
     }
   } catch (...) {
     s.batch = nullptr;
+    s.desk.clear();
     throw;
   }
   s.batch = nullptr;
@@ -170,6 +141,8 @@ std::vector<Episode> Conductor::run(const std::vector<GroupJob>& jobs, const Gen
   });
   return std::move(batch.episodes);
 }
+
+void Conductor::pump(int timeout_ms) { state_->pump(timeout_ms); }
 
 void Conductor::stop() {
   State& s = *state_;

@@ -50,6 +50,11 @@ class Conductor {
   std::vector<Episode> run(const std::vector<GroupJob>& jobs, const GenerateSpec& spec, StepCounts& counts,
                            const std::function<void(int64_t, int64_t, int64_t, int64_t)>& on_progress = {});
 
+  // Has every reward worker score the cases of reward.golden. Empty when all verdicts are as they must be, else what is
+  // wrong, in one line.
+  std::string check_golden(int64_t step);
+
+  void pump(int timeout_ms);  // listens to the workers while nothing runs, so that none is taken for silent
   void stop();
 
  private:

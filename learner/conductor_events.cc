@@ -10,21 +10,6 @@ constexpr int kSilenceMs = 15000;
 constexpr int kConnectMs = 60000;
 constexpr int kMaxRestarts = 3;
 
-Outcome outcome_of(wire::VerdictKind kind) {
-  switch (kind) {
-    case wire::VERDICT_SCORE:
-      return Outcome::kScored;
-    case wire::VERDICT_TIMEOUT:
-      return Outcome::kTimeout;
-    case wire::VERDICT_UNPARSABLE:
-      return Outcome::kUnparsable;
-    case wire::VERDICT_UNDECIDED:
-      return Outcome::kUndecided;
-    default:
-      return Outcome::kError;
-  }
-}
-
 const char* finish_name(wire::FinishReason f) {
   switch (f) {
     case wire::FINISH_STOP:
@@ -76,7 +61,7 @@ std::string Conductor::State::describe_workers() {
 // Takes a worker off: its unfinished work goes back to the queues, and a new process takes its place.
 void Conductor::State::lose(Worker& w, const std::string& why) {
   base::warn("{} lost ({}); its {} prompts and {} verdicts are given to others", w.name, why, w.groups.size(),
-             w.scores.size());
+             desk.outstanding(w.name));
   if (batch != nullptr) {
     ++batch->counts->workers_lost;
     for (const uint64_t id : w.groups) {
@@ -85,11 +70,9 @@ void Conductor::State::lose(Worker& w, const std::string& why) {
       batch->counts->reissued += static_cast<int64_t>(group->second.missing.size());
       batch->queue.push_front(id);
     }
-    for (const uint64_t id : w.scores)
-      if (batch->scoring.count(id) != 0) batch->score_queue.push_front(id);
   }
   w.groups.clear();
-  w.scores.clear();
+  desk.lose(w.name);
   w.process->terminate(200);
   if (++w.restarts > kMaxRestarts)
     throw Error(w.name + " was lost " + std::to_string(w.restarts) + " times, want <= " + std::to_string(kMaxRestarts) +
@@ -152,8 +135,10 @@ void Conductor::State::handle(Worker& w, wire::Message& m) {
   const wire::Envelope& e = m.envelope;
   if (e.has_episode())
     on_episode(w, e.episode());
-  else if (e.has_verdict())
-    on_verdict(w, e.verdict());
+  else if (e.has_verdicts())
+    for (const wire::Verdict& v : e.verdicts().items()) on_verdict(w, v);
+  else if (e.has_golden_report())
+    golden[w.name] = e.golden_report();
   else if (e.has_weights_ready())
     on_weights_ready(w, e.weights_ready());
   else if (e.has_weights_fetch()) {
@@ -207,22 +192,7 @@ void Conductor::State::on_episode(Worker& w, const wire::Episode& e) {
     out.outcome = Outcome::kAborted;
     return;
   }
-  const uint64_t id = next_id++;
-  batch->scoring[id] = at;
-  batch->score_queue.push_back(id);
-}
-
-void Conductor::State::on_verdict(Worker& w, const wire::Verdict& v) {
-  w.scores.erase(v.id());
-  if (batch == nullptr) return;
-  const auto at = batch->scoring.find(v.id());
-  if (at == batch->scoring.end()) return;
-  Episode& e = batch->episodes[at->second];
-  e.outcome = outcome_of(v.kind());
-  e.score = v.score();
-  e.detail = v.detail();
-  batch->scoring.erase(at);
-  batch->last_progress = Clock::now();
+  ask_verdict(group->second, at);
 }
 
 }  // namespace fulmen::learner

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "learner/conductor.h"
+#include "learner/score_desk.h"
 #include "shared/launch/local_process.h"
 #include "shared/wire/socket.h"
 #include "shared/wire/weight_sync.h"
@@ -27,7 +28,6 @@ struct Worker {
   int restarts = 0;
   int refused_weights = 0;
   std::set<uint64_t> groups;  // rollout: issued and unfinished
-  std::set<uint64_t> scores;  // reward: requests without a verdict
 };
 
 // One call of run(): which groups and verdicts are still missing.
@@ -40,7 +40,6 @@ struct Batch {
   std::map<uint64_t, Group> groups;    // by group id
   std::deque<uint64_t> queue;          // groups to issue
   std::map<uint64_t, size_t> scoring;  // score id -> episode index, until the verdict is in
-  std::deque<uint64_t> score_queue;    // to send to a reward worker
   std::vector<Episode> episodes;
   int64_t episodes_missing = 0, tokens = 0;
   Clock::time_point last_progress = Clock::now();
@@ -54,6 +53,8 @@ struct Conductor::State {
   wire::Server server;
   wire::WeightPublisher publisher;
   std::vector<Worker> workers;
+  ScoreDesk desk;
+  std::map<std::string, wire::GoldenReport> golden;  // by worker, of the check that is going on
   const wire::WeightsManifest* manifest = nullptr;
   uint64_t version = 0, next_id = 1, incarnation = 0;
   Batch* batch = nullptr;
@@ -77,6 +78,7 @@ struct Conductor::State {
   void handle(Worker& w, wire::Message& m);
   void on_hello(Worker& w, const wire::Hello& hello);
   void on_episode(Worker& w, const wire::Episode& e);
+  void ask_verdict(const Batch::Group& group, size_t episode);
   void on_verdict(Worker& w, const wire::Verdict& v);
   void on_weights_ready(Worker& w, const wire::WeightsReady& r);
   void announce(Worker& w);

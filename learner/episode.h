@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace fulmen::learner {
@@ -20,6 +21,7 @@ struct Episode {
   std::string finish;            // stop | length | repetition | aborted
   Outcome outcome = Outcome::kAborted;
   double score = 0;
+  std::vector<std::pair<std::string, double>> components;  // function -> its score, before weights
   std::string detail;
   double advantage = 0;  // filled by assign_advantages
   bool trained = false;  // ends up in a gradient; otherwise `dropped` says why

@@ -119,14 +119,20 @@ void write_episodes(const std::string& path, int64_t step, std::span<const Episo
     const Episode& e = episodes[k * episodes.size() / n];  // spread over the groups
     double sum = 0;
     for (const float l : e.logprob) sum += l;
+    json components = json::object();
+    for (const auto& [name, value] : e.components) components[name] = value;
     json j = {{"step", step},
               {"prompt_id", e.prompt_id},
               {"sample_index", e.sample_index},
               {"prompt", records[e.record].prompt},
               {"completion", completion_text(tokenizer, e.completion)},
               {"ground_truth", records[e.record].ground_truth},
+              {"data_source", records[e.record].data_source},
+              {"extra_info", records[e.record].extra_info},
               {"score", e.outcome == Outcome::kScored ? json(e.score) : json(nullptr)},
               {"verdict", verdict_name(e.outcome)},
+              {"components", components},
+              {"detail", e.detail},
               {"finish", e.finish},
               {"tokens", e.completion.size()},
               {"mean_logprob", e.logprob.empty() ? 0 : sum / static_cast<double>(e.logprob.size())},

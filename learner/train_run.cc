@@ -10,6 +10,7 @@
 #include "learner/ranks.h"
 #include "learner/run_checkpoint.h"
 #include "learner/run_report.h"
+#include "learner/score_health.h"
 #include "learner/sft.h"
 #include "shared/base/file.h"
 #include "shared/base/log.h"
@@ -57,6 +58,7 @@ class TrainRun {
     try {
       conductor_->start();
       metrics_ = std::make_unique<base::MetricsWriter>(config_.run.dir, state_.step, config_.log.tensorboard);
+      check_golden();
       if (!resumed_)
         cold_start();
       else
@@ -187,6 +189,7 @@ class TrainRun {
       metrics_->write(state_.step, m);
       base::info("{}", step_line(state_.step, steps, m, eta));
       done_ = state_, done_updates_ = parts_.trainer->optimizer().step;
+      if (config_.reward.golden_every > 0 && state_.step % config_.reward.golden_every == 0) check_golden();
       if (evaluates && config_.eval.every > 0 && state_.step % config_.eval.every == 0 && state_.step < steps)
         measure("evaluate, step " + std::to_string(state_.step), fmt::format("eval_step_{}.jsonl", state_.step));
       if ((config_.checkpoint.every > 0 && state_.step % config_.checkpoint.every == 0) || state_.step == until) save();
@@ -219,6 +222,7 @@ class TrainRun {
                                    ranks_->check();
                                  });
     }
+    raise_alarm(health_.add_step(episodes, m));
     const AdvantageCounts advantages =
         assign_advantages(episodes, {.by_std = config_.algorithm.advantage_std,
                                      .drop_zero_variance = config_.algorithm.drop_zero_variance,
@@ -249,6 +253,42 @@ class TrainRun {
     int64_t tokens = 0;
     for (const Episode& e : episodes) tokens += static_cast<int64_t>(e.completion.size());
     count(update, counts, m, tokens);
+  }
+
+  void check_golden() {
+    if (config_.reward.golden.empty()) return;
+    const std::string wrong = conductor_->check_golden(state_.step);
+    if (wrong.empty()) return;
+    // Before the cold start there is nothing a checkpoint could hold.
+    FULMEN_CHECK(state_.weights_version > 0 || config_.reward.on_alarm == "warn",
+                 "rewards: reward.golden: " + wrong + ". Not started: these verdicts are known to be wrong");
+    raise_alarm("reward.golden: " + wrong);
+  }
+
+  // What reward.on_alarm says. A pause ends when somebody creates RUN/continue, and for good after a day.
+  void raise_alarm(const std::string& what) {
+    if (what.empty()) return;
+    const std::string& action = config_.reward.on_alarm;
+    base::error("rewards: {}", what);
+    if (action == "warn") return;
+    save();
+    const std::string& dir = config_.run.dir;
+    FULMEN_CHECK(action == "pause", "rewards: " + what +
+                                        ". Stopped by reward.on_alarm=stop with a checkpoint; when it is "
+                                        "repaired: fulmen train " +
+                                        config_path_ + " --resume");
+    base::error(
+        "paused at step {} with a checkpoint written. To go on as it is: touch {}/continue. To repair it first: "
+        "end this run, then fulmen train {} --resume",
+        state_.step, dir, config_path_);
+    constexpr double kPauseS = 24 * 3600;
+    const double begin = now_s();
+    while (!fs::exists(dir + "/continue")) {
+      conductor_->pump(200);
+      FULMEN_CHECK(now_s() - begin < kPauseS, "rewards: " + what + ". Paused for a day and nobody went on");
+    }
+    fs::remove(dir + "/continue");
+    base::info("going on");
   }
 
   void explain_disagreement(const UpdateResult& update) {
@@ -306,6 +346,7 @@ class TrainRun {
   std::unique_ptr<Ranks> ranks_;
   std::unique_ptr<Conductor> conductor_;
   std::unique_ptr<base::MetricsWriter> metrics_;
+  ScoreHealth health_{config_.reward};
   RunState state_, done_;  // done_: after the last whole step, with done_updates_ updates
   int64_t done_updates_ = 0, saved_step_ = -1, tried_step_ = -1;
   PhaseTimes times_;

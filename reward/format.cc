@@ -1,3 +1,7 @@
+#include <fmt/core.h>
+
+#include <cctype>
+
 #include "reward/final_answer.h"
 #include "reward/functions.h"
 
@@ -18,33 +22,58 @@ bool blank(std::string_view s, std::string_view also = "") {
   return true;
 }
 
+int words(std::string_view text) {
+  int n = 0;
+  bool inside = false;
+  for (const char c : text) {
+    const bool letter = std::isalnum(static_cast<unsigned char>(c)) || (c & 0x80) != 0;
+    n += letter && !inside;
+    inside = letter;
+  }
+  return n;
+}
+
+bool ends_in_open_tag(std::string_view prompt) {
+  while (!prompt.empty() && std::isspace(static_cast<unsigned char>(prompt.back()))) prompt.remove_suffix(1);
+  return prompt.ends_with("<think>");
+}
+
 class Format : public Function {
  public:
+  explicit Format(const FormatOptions& options)
+      : options_(options),
+        version_(fmt::format("format-2/{}/{}/{}", options.tags_required, options.final_answer, options.words)) {}
+
   const std::string& name() const override { return name_; }
   const std::string& version() const override { return version_; }
   bool wants_reasoning() const override { return true; }
   bool wants_truth() const override { return false; }
 
   Verdict score(const Record& r) override {
-    Verdict v;
-    v.detail = defect(r.response);
-    v.score = v.detail.empty() ? 1 : 0;
-    return v;
+    std::string why = defect_of_reasoning(r.prompt, r.response);
+    if (why.empty()) why = defect_of_answer(*without_reasoning(r.response));
+    const double score = why.empty() ? 1 : 0;
+    return make_verdict(Kind::kScore, score, std::move(why));
   }
 
  private:
-  // The first thing that is wrong, or nothing. The opening tag may stand in the prompt, so the closing one alone is
-  // fine.
-  static std::string defect(std::string_view response) {
-    size_t open = count(response, "<think>"), close = count(response, "</think>");
-    if (open > 1 || close > 1 || open > close) return "want one pair of <think> and </think>, or none";
-    if (close == 1) {
-      size_t begin = open == 1 ? response.find("<think>") + 7 : 0, end = response.find("</think>");
-      if (begin > end) return "</think> stands before <think>";
-      if (open == 1 && !blank(response.substr(0, begin - 7))) return "text before <think>";
-      if (blank(response.substr(begin, end - begin))) return "nothing between <think> and </think>";
-    }
-    std::string_view text = *without_reasoning(response);
+  // The first thing that is wrong, or nothing.
+  std::string defect_of_reasoning(std::string_view prompt, std::string_view response) const {
+    const size_t open = count(response, "<think>"), close = count(response, "</think>");
+    if (open == 0 && close == 0 && !options_.tags_required) return "";
+    const size_t in_prompt = ends_in_open_tag(prompt) ? 1 : 0;
+    if (close != 1 || open + in_prompt != 1) return "want one pair of <think> and </think>";
+    const size_t begin = open == 1 ? response.find("<think>") + 7 : 0, end = response.find("</think>");
+    if (begin > end) return "</think> stands before <think>";
+    if (open == 1 && !blank(response.substr(0, begin - 7))) return "text before <think>";
+    const int n = words(response.substr(begin, end - begin));
+    if (n < options_.words) return fmt::format("{} words between <think> and </think>, want {}", n, options_.words);
+    return "";
+  }
+
+  std::string defect_of_answer(std::string_view text) const {
+    if (words(text) == 0) return "nothing after the reasoning";
+    if (!options_.final_answer) return "";
     std::vector<FoundAnswer> found = find_answers(text);
     if (found.empty()) return "no final answer: looked for \"#### 42\" and \"\\boxed{42}\"";
     if (found.size() > 1) return std::to_string(found.size()) + " final answers, want one";
@@ -53,11 +82,12 @@ class Format : public Function {
     return "";
   }
 
-  std::string name_ = "format", version_ = "format-1";
+  const FormatOptions options_;
+  std::string name_ = "format", version_;
 };
 
 }  // namespace
 
-std::unique_ptr<Function> make_format() { return std::make_unique<Format>(); }
+std::unique_ptr<Function> make_format(const FormatOptions& options) { return std::make_unique<Format>(options); }
 
 }  // namespace fulmen::reward

@@ -10,12 +10,15 @@
 #include "reward/code/code_function.h"
 #include "reward/function_spec.h"
 #include "reward/functions.h"
+#include "reward/guarded.h"
 #include "reward/python_host.h"
 #include "reward/weighted_sum.h"
 #include "shared/base/config.h"
 
 namespace fulmen::reward {
 namespace {
+
+constexpr int kUnlimited = 1 << 20;
 
 struct Entry {
   const char* name;
@@ -27,7 +30,32 @@ std::unique_ptr<Function> make_math_of(FunctionSpec& spec, const RewardOptions& 
   return make_math(spec.text("profile", options.profile));
 }
 
-std::unique_ptr<Function> make_format_of(FunctionSpec&, const RewardOptions&) { return make_format(); }
+bool choice(FunctionSpec& spec, const std::string& key, const std::string& fallback, const std::string& other) {
+  const std::string value = spec.text(key, fallback);
+  FULMEN_CHECK(value == fallback || value == other,
+               fmt::format("reward function {}: {}: got {}, want {} or {}", spec.name(), key, value, fallback, other));
+  return value == fallback;
+}
+
+std::unique_ptr<Function> make_format_of(FunctionSpec& spec, const RewardOptions&) {
+  FormatOptions o;
+  o.tags_required = choice(spec, "tags", "required", "optional");
+  o.final_answer = !choice(spec, "answer", "any", "final");
+  o.words = static_cast<int>(spec.number("words", o.words, 1, 1e6));
+  return make_format(o);
+}
+
+std::unique_ptr<Function> make_length_of(FunctionSpec& spec, const RewardOptions&) {
+  LengthOptions o;
+  o.limit = static_cast<int64_t>(spec.number("limit", static_cast<double>(o.limit), 1, 1e9));
+  o.soft = static_cast<int64_t>(spec.number("soft", static_cast<double>(std::min(o.soft, o.limit)), 0, 1e9));
+  o.tokens = choice(spec, "unit", "tokens", "chars");
+  return make_length(o);
+}
+
+std::unique_ptr<Function> make_language_of(FunctionSpec& spec, const RewardOptions&) {
+  return make_language(spec.text("want", "prompt"));
+}
 
 std::unique_ptr<Function> make_python_of(FunctionSpec& spec, const RewardOptions& options) {
   const std::string& argument = spec.argument();
@@ -56,7 +84,10 @@ constexpr Entry kEntries[] = {
     {"math", "the final answer equals the ground truth; math(profile=strict|math-verify|hendrycks)", make_math_of},
     {"code", "the program passes its tests, in a sandbox; code(language=python cpu_s=10 memory_mb=1024 profile=FILE)",
      make_code_of},
-    {"format", "one final answer, reasoning tags in order", make_format_of},
+    {"format", "reasoning in one pair of tags; format(tags=required|optional answer=any|final words=1)",
+     make_format_of},
+    {"length", "0 to -1 near the limit; length(limit=4096 soft=512 unit=tokens|chars)", make_length_of},
+    {"language", "share of letters in a language's script; language(want=prompt|en|zh|...)", make_language_of},
     {"python", "python:FILE.py:FUNCTION, a function of yours", make_python_of},
 };
 
@@ -121,9 +152,19 @@ Weighted make_one(const std::string& text, const RewardOptions& options) {
   own.memory_bytes =
       static_cast<uint64_t>(spec.number("memory_mb", static_cast<double>(options.memory_bytes >> 20), 1, 1 << 30))
       << 20;
-  Weighted w{entry->make(spec, own), spec.weight()};
-  spec.finish();
-  return w;
+  const int concurrency = static_cast<int>(spec.number("concurrency", kUnlimited, 1, kUnlimited));
+  own.shared = nullptr;
+  const auto make = [entry, text, own] {
+    FunctionSpec again(text);
+    for (const char* key : {"deadline_ms", "memory_mb", "concurrency"}) again.text(key, "");
+    auto function = entry->make(again, own);
+    again.finish();
+    return function;
+  };
+  if (!options.shared) return {make(), spec.weight()};
+  const std::string key = fmt::format("{}\n{}\n{}", text, options.profile, options.language);
+  return {make_guarded(options.shared, options.shared->instances(key, make, concurrency), own.deadline_ms),
+          spec.weight()};
 }
 
 }  // namespace

@@ -19,6 +19,8 @@ struct Record {
   std::string prompt, response, ground_truth;
   std::string extra_info = "{}";  // JSON object; top-level fields of the record that have no place above are in it too
   int deadline_ms = 0;            // for this record, from the start of its scoring; 0 = the function's own limit alone
+  int64_t tokens = -1;            // of the response; -1 = not known
+  bool fresh = false;             // true: a remembered verdict will not do
   bool has_truth = true;          // false: the record came without a ground_truth
 };
 
@@ -38,7 +40,7 @@ struct Verdict {
 
 Verdict make_verdict(Kind kind, double score, std::string detail);
 
-// One instance is used by one thread at a time; the service makes one for each of its threads.
+// One instance is used by one thread at a time.
 class Function {
  public:
   virtual ~Function() = default;
@@ -49,6 +51,7 @@ class Function {
   virtual Verdict score(const Record& r) = 0;
   // One verdict for each record, in order. Overridden by functions that are faster on many at once.
   virtual std::vector<Verdict> score_all(std::span<const Record> records);
+  virtual size_t batch() const { return 1; }  // how many records score_all would like at once
   // False: `response` is what follows </think>, cut by the caller, and an unclosed <think> never gets here (it is
   // unparsable). True: the response as it was generated.
   virtual bool wants_reasoning() const { return false; }
@@ -58,10 +61,13 @@ class Function {
   virtual bool repeatable() const { return true; }
 };
 
+class Shared;  // guarded.h: cache, metrics and limits of one process
+
 struct RewardOptions {
   int deadline_ms = 10000;  // of one call
   uint64_t memory_bytes =
       uint64_t{32} << 30;             // address space of a user's process; libraries map far more than they use
+  std::shared_ptr<Shared> shared{};   // none: nothing cached, nothing measured, no limit on concurrency
   std::string profile{}, language{};  // for the functions that have such an option and do not set it
 };
 

@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "kernels/error.h"
+#include "reward/guarded.h"
 #include "reward/registry.h"
 #include "reward/reward.h"
 #include "reward/score_lines.h"
@@ -28,8 +29,13 @@ void run_service(Arguments& a) {
   base::Config config = base::load_config(a.config, a.overrides);
   base::open_log(a.service.name, config.run.dir + "/logs/" + a.service.name + ".log");
   a.service.config_hash = base::config_hash(config);
-  auto function = reward::make_reward(config.reward.functions, {.deadline_ms = config.reward.deadline_ms});
-  std::string reason = reward::serve(a.service, *function);
+  reward::RewardOptions options;
+  options.deadline_ms = config.reward.deadline_ms;
+  options.shared = std::make_shared<reward::Shared>(static_cast<size_t>(config.reward.cache));
+  if (!config.reward.golden.empty()) a.service.golden = reward::read_golden_cases(config.reward.golden);
+  reward::ScoringPool pool([&] { return reward::make_reward(config.reward.functions, options); }, config.reward.threads,
+                           static_cast<size_t>(config.reward.queue));
+  std::string reason = reward::serve(a.service, pool);
   base::info("{}: stopped: {}", a.service.name, reason);
 }
 

@@ -4,10 +4,8 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <condition_variable>
-#include <deque>
 #include <mutex>
-#include <thread>
+#include <utility>
 
 #include "kernels/error.h"
 #include "shared/base/log.h"
@@ -18,15 +16,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int kBusyPollMs = 2;  // how long a finished verdict may wait for the talking thread
+constexpr int kBusyPollMs = 1;  // how long a finished verdict may wait for the talking thread
 constexpr int kIdlePollMs = 100;
 constexpr int kHelloMs = 1000;
-
-struct Job {
-  uint64_t id = 0;
-  int64_t deadline_ms = 0;
-  Record record;
-};
 
 wire::VerdictKind wire_kind(Kind k) {
   switch (k) {
@@ -44,103 +36,80 @@ wire::VerdictKind wire_kind(Kind k) {
   return wire::VERDICT_ERROR;
 }
 
-// The scoring thread and its two queues.
-class Scorer {
+// Verdicts on their way from the scoring threads to the talking one. Outlives every job: jobs hold it.
+class Outbox {
  public:
-  explicit Scorer(Function& function) : function_(function), thread_([this] { run(); }) {}
-
-  ~Scorer() {  // waits for the running call, which has its deadline
-    {
-      std::lock_guard lock(mutex_);
-      stop_ = true;
-    }
-    wake_.notify_one();
-    thread_.join();
-  }
-
-  void push(Job job) {
-    {
-      std::lock_guard lock(mutex_);
-      jobs_.push_back(std::move(job));
-    }
-    wake_.notify_one();
-  }
-
-  bool pop(uint64_t& id, Verdict& v) {
+  void put(wire::Verdict v) {
     std::lock_guard lock(mutex_);
-    if (done_.empty()) return false;
-    std::tie(id, v) = std::move(done_.front());
-    done_.pop_front();
-    return true;
+    verdicts_.push_back(std::move(v));
   }
-
-  void count(uint64_t& running, uint64_t& queued) {
+  void put(wire::GoldenReport r) {
     std::lock_guard lock(mutex_);
-    running = running_ ? 1 : 0;
-    queued = jobs_.size();
+    reports_.push_back(std::move(r));
   }
-
-  bool busy() {
+  std::vector<wire::Verdict> take() {
     std::lock_guard lock(mutex_);
-    return running_ || !jobs_.empty() || !done_.empty();
+    return std::exchange(verdicts_, {});
+  }
+  std::vector<wire::GoldenReport> take_reports() {
+    std::lock_guard lock(mutex_);
+    return std::exchange(reports_, {});
   }
 
  private:
-  void run() {
-    for (;;) {
-      Job job;
-      {
-        std::unique_lock lock(mutex_);
-        running_ = false;
-        wake_.wait(lock, [&] { return stop_ || !jobs_.empty(); });
-        if (stop_) return;
-        job = std::move(jobs_.front());
-        jobs_.pop_front();
-        running_ = true;
-      }
-      Verdict v = score(job);
-      std::lock_guard lock(mutex_);
-      done_.emplace_back(job.id, std::move(v));
-    }
-  }
-
-  Verdict score(const Job& job) {
-    Verdict v;
-    if (job.deadline_ms > 0 && wire::unix_ms() >= job.deadline_ms) {
-      v.kind = Kind::kTimeout;
-      v.detail = "the deadline passed while the request was queued";
-      return v;
-    }
-    try {
-      return function_.score(job.record);
-    } catch (const std::exception& e) {
-      v.kind = Kind::kError;
-      v.detail = e.what();
-      return v;
-    }
-  }
-
-  Function& function_;
   std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<Job> jobs_;
-  std::deque<std::pair<uint64_t, Verdict>> done_;
-  bool running_ = false, stop_ = false;
-  std::thread thread_;  // last: it uses all of the above
+  std::vector<wire::Verdict> verdicts_;
+  std::vector<wire::GoldenReport> reports_;
 };
+
+wire::Verdict to_wire(uint64_t id, const Verdict& v, const std::string& worker) {
+  wire::Verdict out;
+  out.set_id(id);
+  out.set_kind(wire_kind(v.kind));
+  out.set_score(v.score);
+  for (const auto& [name, score] : v.components) {
+    wire::Component& c = *out.add_components();
+    c.set_name(name);
+    c.set_score(score);
+  }
+  out.set_detail(v.detail);
+  out.set_ms(v.ms);
+  out.set_worker(worker);
+  out.set_version(v.version);
+  return out;
+}
+
+Record from_wire(const wire::ScoreRequest& q) {
+  Record r;
+  r.id = std::to_string(q.id());
+  r.kind = q.kind();
+  r.data_source = q.data_source();
+  r.prompt = q.prompt();
+  r.response = q.response();
+  r.ground_truth = q.ground_truth();
+  if (!q.extra_info().empty()) r.extra_info = q.extra_info();
+  r.tokens = q.tokens();
+  r.deadline_ms = static_cast<int>(q.deadline_ms());
+  r.has_truth = !q.ground_truth().empty();
+  return r;
+}
 
 class Service {
  public:
-  Service(const ServiceOptions& options, Function& function)
-      : options_(options), client_(options.endpoint, options.run_id), scorer_(function) {}
+  Service(const ServiceOptions& options, ScoringPool& pool)
+      : options_(options), client_(options.endpoint, options.run_id), pool_(pool) {}
 
   std::string run() {
     auto start = Clock::now();
     for (;;) {
       speak(start);
       wire::Message m;
-      if (client_.receive(m, scorer_.busy() ? kBusyPollMs : kIdlePollMs) && !handle(m))
+      // Requests that found no room keep the next ones in the socket: the conductor feels it, and nothing is lost.
+      if (!waiting_.empty()) {
+        if (pool_.push_all(waiting_, kBusyPollMs)) waiting_.clear();
+      } else if (client_.receive(m, answered_ < asked_ ? kBusyPollMs : kIdlePollMs) && !handle(m)) {
         return m.envelope.stop().reason();
+      }
       send_verdicts();
     }
   }
@@ -162,8 +131,8 @@ class Service {
     next_word_ = now + std::chrono::milliseconds(welcomed_ ? options_.heartbeat_ms : kHelloMs);
     wire::Message m;
     if (welcomed_) {
-      uint64_t running = 0, queued = 0;
-      scorer_.count(running, queued);
+      size_t running = 0, queued = 0;
+      pool_.count(running, queued);
       m.envelope.mutable_heartbeat()->set_running(running);
       m.envelope.mutable_heartbeat()->set_queued(queued);
     } else {
@@ -183,18 +152,11 @@ class Service {
     if (e.has_welcome()) {
       welcomed_ = true;
       next_word_ = Clock::now();
-    } else if (e.has_score_request()) {
-      const wire::ScoreRequest& q = e.score_request();
-      Record r{std::to_string(q.id()),
-               q.kind(),
-               q.data_source(),
-               q.prompt(),
-               q.response(),
-               q.ground_truth(),
-               q.extra_info(),
-               static_cast<int>(q.deadline_ms()),
-               true};
-      scorer_.push({q.id(), e.deadline_ms(), std::move(r)});
+    } else if (e.has_score_requests()) {
+      for (const wire::ScoreRequest& q : e.score_requests().items()) waiting_.push_back(job(q, e.deadline_ms()));
+      asked_ += waiting_.size();
+    } else if (e.has_golden_check()) {
+      ask_golden(e.golden_check().step());
     } else if (!e.has_heartbeat()) {
       base::warn("{}: ignored a message that is not for a reward service (body {})", options_.name,
                  static_cast<int>(e.body_case()));
@@ -202,38 +164,61 @@ class Service {
     return true;
   }
 
-  void send_verdicts() {
-    uint64_t id = 0;
-    Verdict v;
-    while (scorer_.pop(id, v)) {
-      wire::Message m;
-      wire::Verdict& out = *m.envelope.mutable_verdict();
-      out.set_id(id);
-      out.set_kind(wire_kind(v.kind));
-      out.set_score(v.score);
-      for (const auto& [name, score] : v.components) {
-        wire::Component& c = *out.add_components();
-        c.set_name(name);
-        c.set_score(score);
-      }
-      out.set_detail(v.detail);
-      out.set_ms(v.ms);
-      out.set_worker(options_.name);
-      out.set_version(v.version);
-      if (!client_.send(m))
-        base::warn("{}: verdict {} could not be sent; it will be asked for again", options_.name, id);
+  ScoringJob job(const wire::ScoreRequest& q, int64_t deadline) {
+    return {from_wire(q), deadline, [id = q.id(), outbox = outbox_, name = options_.name](const Verdict& v) {
+              outbox->put(to_wire(id, v, name));
+            }};
+  }
+
+  // The report goes out with the last of the cases.
+  void ask_golden(uint64_t step) {
+    struct Check {
+      std::mutex mutex;
+      size_t missing = 0;
+      wire::GoldenReport report;
+    };
+    auto check = std::make_shared<Check>();
+    check->missing = options_.golden.size();
+    check->report.set_step(step);
+    check->report.set_cases(options_.golden.size());
+    if (options_.golden.empty()) outbox_->put(check->report);
+    for (const GoldenCase& c : options_.golden) {
+      waiting_.push_back({c.record, 0, [check, &c, outbox = outbox_](const Verdict& v) {
+                            std::lock_guard lock(check->mutex);
+                            const std::string wrong = compare(c, v);
+                            if (!wrong.empty()) check->report.add_failed(wrong);
+                            if (--check->missing == 0) outbox->put(check->report);
+                          }});
     }
+  }
+
+  void send_verdicts() {
+    for (wire::GoldenReport& report : outbox_->take_reports()) {
+      wire::Message m;
+      *m.envelope.mutable_golden_report() = std::move(report);
+      if (!client_.send(m)) base::warn("{}: the report on the golden cases could not be sent", options_.name);
+    }
+    std::vector<wire::Verdict> verdicts = outbox_->take();
+    if (verdicts.empty()) return;
+    answered_ += verdicts.size();
+    wire::Message m;
+    for (wire::Verdict& v : verdicts) *m.envelope.mutable_verdicts()->add_items() = std::move(v);
+    if (!client_.send(m))
+      base::warn("{}: {} verdicts could not be sent; they will be asked for again", options_.name, verdicts.size());
   }
 
   const ServiceOptions& options_;
   wire::Client client_;
-  Scorer scorer_;
+  ScoringPool& pool_;
+  std::shared_ptr<Outbox> outbox_ = std::make_shared<Outbox>();
+  std::vector<ScoringJob> waiting_;
+  uint64_t asked_ = 0, answered_ = 0;
   bool welcomed_ = false;
   Clock::time_point next_word_{};
 };
 
 }  // namespace
 
-std::string serve(const ServiceOptions& options, Function& function) { return Service(options, function).run(); }
+std::string serve(const ServiceOptions& options, ScoringPool& pool) { return Service(options, pool).run(); }
 
 }  // namespace fulmen::reward

@@ -35,8 +35,8 @@ class Views {
       return nullptr;
     }
     if (rest->size() == r.response.size()) return &r;
-    Record copy{r.id,           r.kind,       r.data_source, r.prompt,   std::string(*rest),
-                r.ground_truth, r.extra_info, r.deadline_ms, r.has_truth};
+    Record copy = r;
+    copy.response = std::string(*rest);
     cut_[i] = std::make_unique<Record>(std::move(copy));
     return cut_[i].get();
   }
@@ -79,6 +79,7 @@ class WeightedSum : public Function {
       version_ += (version_.empty() ? "" : "+") + p.function->version();
       if (p.weight != 1) version_ += fmt::format("={}", p.weight);
       repeatable_ = repeatable_ && p.function->repeatable();
+      batch_ = std::max(batch_, p.function->batch());
     }
   }
 
@@ -87,6 +88,7 @@ class WeightedSum : public Function {
   bool wants_reasoning() const override { return true; }
   bool wants_truth() const override { return false; }  // each part for itself
   bool repeatable() const override { return repeatable_; }
+  size_t batch() const override { return batch_; }
   Verdict score(const Record& r) override { return score_all({&r, 1})[0]; }
 
   std::vector<Verdict> score_all(std::span<const Record> records) override {
@@ -143,6 +145,7 @@ class WeightedSum : public Function {
   std::vector<Weighted> parts_;
   std::string name_, version_;
   bool repeatable_ = true;
+  size_t batch_ = 1;
 };
 
 }  // namespace

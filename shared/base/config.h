@@ -92,9 +92,18 @@ struct SftSection {
 };
 
 struct RewardSection {
-  std::vector<std::string> functions{"math"};  // math | format | python:FILE.py:FUNCTION, each optionally "=WEIGHT"
-  int workers = 1;
-  int deadline_ms = 10000;          // per call
+  std::vector<std::string> functions{"math"};  // reward/function_spec.h; several are summed by weight
+  int workers = 1;                             // processes
+  int threads = 1;                             // of each, that score
+  int deadline_ms = 10000;                     // per call
+  int queue = 4096;                            // records a process takes in before it makes others wait
+  int cache = 65536;                           // verdicts a process remembers
+  std::string golden;                          // JSONL of records with known verdicts
+  int golden_every = 0;                        // steps
+  float max_error_fraction = 0.1f;             // of a step's verdicts
+  std::string on_alarm = "pause";              // pause | stop | warn
+  float length_bias_limit = 0;                 // correlation of score with length inside groups; 0 = not watched
+  float length_drift_limit = 0;                // growth of the mean length in 20 steps without gain; 0 = not watched
   std::string unparsable = "drop";  // drop | zero: what a completion without a readable answer counts as in its group
 };
 

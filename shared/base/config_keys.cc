@@ -121,9 +121,24 @@ void visit_sft(Section s, SftSection& c) {
 
 void visit_services(std::vector<Key>& keys, Config& c) {
   Section reward(keys, "reward");
-  reward.list("functions", c.reward.functions, "math, format or python:FILE.py:FUNCTION, each optionally =WEIGHT");
+  reward.list("functions", c.reward.functions,
+              "math, code, format=0.1, python:FILE.py:FUNCTION ...; fulmen score --help lists them; summed by weight");
   reward.number("workers", c.reward.workers, 1, 4096, "reward processes");
+  reward.number("threads", c.reward.threads, 1, 1024, "scoring threads of each reward process");
   reward.number("deadline_ms", c.reward.deadline_ms, 1, kManyInts, "of one call; later it is a timeout verdict");
+  reward.number("queue", c.reward.queue, 1, kManyInts, "records a process takes in before it makes others wait");
+  reward.number("cache", c.reward.cache, 0, kManyInts, "verdicts a process remembers; 0 = none");
+  reward.text("golden", c.reward.golden, "JSONL of records with the score they must get, checked at the start");
+  reward.number("golden_every", c.reward.golden_every, 0, kManyInts,
+                "steps between checks of reward.golden; 0 = only at the start");
+  reward.number("max_error_fraction", c.reward.max_error_fraction, 0, 1,
+                "more errors and timeouts than this among a step's verdicts raise the alarm");
+  reward.choice("on_alarm", c.reward.on_alarm, {"pause", "stop", "warn"},
+                "what an alarm of the rewards does: wait with a checkpoint written, end the run, or say so");
+  reward.number("length_bias_limit", c.reward.length_bias_limit, 0, 1,
+                "correlation of score with length inside groups that raises the alarm; 0 = not watched");
+  reward.number("length_drift_limit", c.reward.length_drift_limit, 0, 100,
+                "growth of the mean length over 20 steps without a better score that raises it; 0 = not watched");
   reward.choice("unparsable", c.reward.unparsable, {"drop", "zero"},
                 "a completion without a readable answer: dropped and counted, or a score of 0 in its group");
 

@@ -18,7 +18,7 @@
 
 namespace fulmen::wire {
 
-inline constexpr uint32_t kProtocolVersion = 1;
+inline constexpr uint32_t kProtocolVersion = 2;
 
 struct Message {
   std::string peer;  // server side: routing id of the sender / receiver

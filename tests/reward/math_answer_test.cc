@@ -140,26 +140,5 @@ TEST(MathAnswer, AgreesWithThePublishedLabelsOfGsm8k) {
   EXPECT_LT(correct, 40u);
 }
 
-TEST(Format, OneFinalAnswerAtTheEndIsRewarded) {
-  auto score = [](const std::string& response) {
-    Record r;
-    r.response = response;
-    Verdict v = make_format()->score(r);
-    EXPECT_TRUE(v.kind == Kind::kScore);
-    EXPECT_EQ(v.score == 1, v.detail.empty()) << v.detail;
-    return v.score;
-  };
-  for (const char* good : {"so #### 42", "so #### 42\n", "so $\\boxed{x}$.", "<think>a</think>\n#### 42",
-                           "opened in the prompt</think>#### 42", "#### \\boxed{42}"}) {
-    EXPECT_EQ(score(good), 1) << good;
-  }
-  for (const char* bad : {"", "42", "#### 42\nbecause", "#### 41\n#### 42", "\\boxed{41} then \\boxed{42}", "\\boxed{}",
-                          "<think></think>#### 42", "<think> \n</think>#### 42", "</think>#### 42", "<think>#### 42",
-                          "<think>a</think><think>b</think>#### 42", "</think>a<think>#### 42",
-                          "hm <think>a</think>#### 42", "<think>#### 42</think>"}) {
-    EXPECT_EQ(score(bad), 0) << bad;
-  }
-}
-
 }  // namespace
 }  // namespace fulmen::reward

@@ -119,7 +119,7 @@ TEST(MakeReward, SeveralFunctionsGiveTheWeightedSum) {
   auto v = score(R"({"response":"#### 42\nbecause","ground_truth":"42"})"
                  "\n"
                  R"({"response":"#### 42","ground_truth":"42"})",
-                 {"math=2", "format=0.5"});
+                 {"math=2", "format(tags=optional answer=final)=0.5"});
   EXPECT_EQ(v.at(0)["score"], 2.0);
   EXPECT_EQ(v[0]["components"], json({{"math", 1.0}, {"format", 0.0}}));
   EXPECT_EQ(v[0]["detail"], "format: text after the final answer");
@@ -127,7 +127,7 @@ TEST(MakeReward, SeveralFunctionsGiveTheWeightedSum) {
 }
 
 TEST(MakeReward, FirstVerdictThatIsNotAScoreDecides) {
-  auto v = score(R"({"response":"nothing","ground_truth":"42"})", {"format", "math"});
+  auto v = score(R"({"response":"nothing","ground_truth":"42"})", {"format(tags=optional)", "math"});
   EXPECT_EQ(v.at(0)["verdict"], "unparsable");
   EXPECT_TRUE(v[0]["score"].is_null());
 }
@@ -135,7 +135,7 @@ TEST(MakeReward, FirstVerdictThatIsNotAScoreDecides) {
 TEST(ScoreLines, KindOrDataSourceFindsTheFunction) {
   auto v = score(R"({"kind":"math","response":"#### 42","ground_truth":"42"})"
                  "\n"
-                 R"({"kind":"format","response":"#### 42"})"
+                 R"({"kind":"format","response":"<think>hm</think>#### 42"})"
                  "\n"
                  R"({"data_source":"openai/gsm8k","response":"#### 42","ground_truth":"42"})"
                  "\n"

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <deque>
 #include <future>
+#include <set>
 #include <thread>
 
 #include "kernels/error.h"
@@ -41,7 +43,10 @@ class RewardService : public testing::Test {
   }
 
   void start() {
-    result_ = std::async(std::launch::async, [this] { return serve(options_, function_); });
+    result_ = std::async(std::launch::async, [this] {
+      ScoringPool pool([] { return std::make_unique<Slow>(); }, threads_, queue_);
+      return serve(options_, pool);
+    });
   }
 
   // The next message other than heartbeats, which are counted.
@@ -54,6 +59,17 @@ class RewardService : public testing::Test {
       heartbeats_++;
       running_seen_ += m.envelope.heartbeat().running();
     }
+  }
+
+  wire::Verdict verdict() {
+    while (verdicts_.empty()) {
+      wire::Message m = next();
+      if (!m.envelope.has_verdicts()) throw Error("not verdicts");
+      for (const wire::Verdict& v : m.envelope.verdicts().items()) verdicts_.push_back(v);
+    }
+    wire::Verdict v = verdicts_.front();
+    verdicts_.pop_front();
+    return v;
   }
 
   void welcome() {
@@ -74,7 +90,7 @@ class RewardService : public testing::Test {
   void ask(uint64_t id, const std::string& response, int64_t deadline_ms = 0) {
     wire::Message m;
     m.envelope.set_deadline_ms(deadline_ms);
-    wire::ScoreRequest& q = *m.envelope.mutable_score_request();
+    wire::ScoreRequest& q = *m.envelope.mutable_score_requests()->add_items();
     q.set_id(id);
     q.set_data_source("gsm8k");
     q.set_prompt("p");
@@ -92,7 +108,9 @@ class RewardService : public testing::Test {
 
   wire::Server server_;
   ServiceOptions options_;
-  Slow function_;
+  int threads_ = 1;
+  size_t queue_ = 100;
+  std::deque<wire::Verdict> verdicts_;
   std::future<std::string> result_;
   std::string peer_;
   int heartbeats_ = 0;
@@ -106,8 +124,7 @@ TEST_F(RewardService, AnswersEveryRequestAndStops) {
   ask(2, "no");
   ask(3, "throw");
   for (uint64_t id = 1; id <= 3; id++) {
-    wire::Message m = next();
-    const wire::Verdict& v = m.envelope.verdict();
+    const wire::Verdict v = verdict();
     EXPECT_EQ(v.id(), id);
     EXPECT_EQ(v.worker(), "reward-0");
     if (id == 3) {
@@ -129,7 +146,7 @@ TEST_F(RewardService, HeartbeatsGoOnWhileAFunctionRuns) {
   start();
   welcome();
   ask(1, "slow");
-  EXPECT_EQ(next().envelope.verdict().id(), 1u);
+  EXPECT_EQ(verdict().id(), 1u);
   EXPECT_GE(heartbeats_, 3);
   EXPECT_GE(running_seen_, 2u);
   stop();
@@ -141,8 +158,59 @@ TEST_F(RewardService, RequestPastItsDeadlineIsATimeout) {
   welcome();
   ask(1, "slow");
   ask(2, "yes", wire::unix_ms() + 50);  // waits behind the slow one
-  next();
-  EXPECT_EQ(next().envelope.verdict().kind(), wire::VERDICT_TIMEOUT);
+  verdict();
+  EXPECT_EQ(verdict().kind(), wire::VERDICT_TIMEOUT);
+  stop();
+  result_.get();
+}
+
+TEST_F(RewardService, TenTimesTheLoadThatFitsLosesNothing) {
+  threads_ = 2;
+  queue_ = 8;
+  start();
+  welcome();
+  constexpr uint64_t kRecords = 800;
+  wire::Message m;
+  for (uint64_t id = 1; id <= kRecords; id++) {
+    wire::ScoreRequest& q = *m.envelope.mutable_score_requests()->add_items();
+    q.set_id(id);
+    q.set_response("yes");
+    q.set_ground_truth("yes");
+    if (id % 80 != 0) continue;
+    send(m);
+    m.envelope.clear_score_requests();
+  }
+  std::set<uint64_t> seen;
+  while (seen.size() < kRecords) {
+    const wire::Verdict v = verdict();
+    EXPECT_EQ(v.kind(), wire::VERDICT_SCORE);
+    EXPECT_TRUE(seen.insert(v.id()).second) << v.id();
+  }
+  stop();
+  result_.get();
+}
+
+TEST_F(RewardService, GoldenCasesAreScoredWhenAsked) {
+  GoldenCase right, wrong;
+  right.record.response = right.record.ground_truth = "a";
+  right.score = 1;
+  right.where = "g:1";
+  wrong.record.response = "a";
+  wrong.score = 1;
+  wrong.where = "g:2";
+  options_.golden = {right, wrong};
+  start();
+  welcome();
+  wire::Message m;
+  m.envelope.mutable_golden_check()->set_step(7);
+  send(m);
+  const wire::Message report = next();
+  ASSERT_TRUE(report.envelope.has_golden_report());
+  EXPECT_EQ(report.envelope.golden_report().step(), 7u);
+  EXPECT_EQ(report.envelope.golden_report().cases(), 2u);
+  ASSERT_EQ(report.envelope.golden_report().failed_size(), 1);
+  EXPECT_EQ(report.envelope.golden_report().failed(0).rfind("g:2: got score 0, want score 1", 0), 0u)
+      << report.envelope.golden_report().failed(0);
   stop();
   result_.get();
 }
@@ -173,8 +241,8 @@ TEST(RewardServiceAlone, ConductorThatIsGoneEndsIt) {
   options.run_id = "run";
   options.name = "reward-0";
   options.lost_ms = 100;
-  Slow function;
-  auto result = std::async(std::launch::async, [&] { return serve(options, function); });
+  ScoringPool pool([] { return std::make_unique<Slow>(); }, 1, 10);
+  auto result = std::async(std::launch::async, [&] { return serve(options, pool); });
   wire::Message m;
   ASSERT_TRUE(server->receive(m, 10000));
   wire::Message w;
