@@ -128,7 +128,7 @@ void write_episodes(const std::string& path, int64_t step, std::span<const Episo
               {"completion", completion_text(tokenizer, e.completion)},
               {"ground_truth", records[e.record].ground_truth},
               {"data_source", records[e.record].data_source},
-              {"extra_info", records[e.record].extra_info},
+              {"extra_info", json::parse(records[e.record].extra_info, nullptr, false)},
               {"score", e.outcome == Outcome::kScored ? json(e.score) : json(nullptr)},
               {"verdict", verdict_name(e.outcome)},
               {"components", components},

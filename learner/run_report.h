@@ -2,7 +2,7 @@
 // What a run shows: one line a step, the closing table, and the episodes on disk.
 //
 // episodes/step_N.jsonl, one object a line: step, prompt_id, sample_index, prompt, completion, ground_truth,
-// data_source, extra_info (a JSON text), score (null unless scored), verdict, components, detail, finish, tokens,
+// data_source, extra_info, score (null unless scored), verdict, components, detail, finish, tokens,
 // mean_logprob, bits (digest of the completion's ids and the bits of their log-probs), advantage, trained or dropped
 // (reason), weights_version.
 

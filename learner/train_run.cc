@@ -283,11 +283,13 @@ class TrainRun {
         state_.step, dir, config_path_);
     constexpr double kPauseS = 24 * 3600;
     const double begin = now_s();
-    while (!fs::exists(dir + "/continue")) {
+    while (!std::filesystem::exists(dir + "/continue")) {
       conductor_->pump(200);
+      ranks_->check();
+      launch::throw_if_stopped();
       FULMEN_CHECK(now_s() - begin < kPauseS, "rewards: " + what + ". Paused for a day and nobody went on");
     }
-    fs::remove(dir + "/continue");
+    std::filesystem::remove(dir + "/continue");
     base::info("going on");
   }
 

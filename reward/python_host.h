@@ -1,13 +1,14 @@
 #pragma once
-// A user's reward function in Python, in a process of its own: JSON lines over a socket pair. A call that passes its
-// deadline is killed with its whole process group; a crash costs the one record being scored. The next call starts a
-// new process, after a pause that doubles with every failure in a row.
+// A user's reward function in Python, in a process of its own (line_host.h, python_host.py).
 //
 // The function may be any of these, by the names of its parameters (any subset; async too):
 //   reward(prompt, response, answer, **kw)                                     -> number, bool, or dict with "score"
 //   compute_score(data_source, solution_str, ground_truth, extra_info=None)    verl
-//   f(prompts, completions, **columns), f(queries, prompts, labels)            TRL, OpenRLHF: lists of one record
-// Further numbers of a dict become components. Not thread-safe. The process dies with the thread that started it.
+//   f(prompts, completions, **columns)                                         TRL: lists; None = nothing to say
+//   reward_func(queries, prompts, labels, **kw)                                OpenRLHF: lists; {"rewards", ...}
+//   compute_score(data_sources, solution_strs, ground_truths, extra_infos)     verl, batched
+// Functions of lists get up to 64 records a call. Further numbers of a dict become components. A file that another
+// process changes meanwhile is not loaded again: its version is that of the start.
 
 #include <memory>
 #include <string>
@@ -26,5 +27,7 @@ struct PythonOptions {
 // Starts the process and loads the file. Throws Error naming file and function with Python's last line.
 std::unique_ptr<Function> make_python(const std::string& file, const std::string& function,
                                       const PythonOptions& options);
+
+const char* python_program();
 
 }  // namespace fulmen::reward

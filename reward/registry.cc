@@ -11,6 +11,8 @@
 #include "reward/function_spec.h"
 #include "reward/functions.h"
 #include "reward/guarded.h"
+#include "reward/http_function.h"
+#include "reward/line_host.h"
 #include "reward/python_host.h"
 #include "reward/weighted_sum.h"
 #include "shared/base/config.h"
@@ -79,6 +81,22 @@ std::unique_ptr<Function> make_code_of(FunctionSpec& spec, const RewardOptions& 
   return make_code(code);
 }
 
+std::unique_ptr<Function> make_command_of(FunctionSpec& spec, const RewardOptions& options) {
+  return make_command(spec.argument(), options);
+}
+
+std::unique_ptr<Function> make_library_of(FunctionSpec& spec, const RewardOptions& options) {
+  return make_c_library(spec.argument(), options);
+}
+
+std::unique_ptr<Function> make_http_of(FunctionSpec& spec, const RewardOptions& options) {
+  HttpFunctionOptions o;
+  o.form = spec.text("form", o.form);
+  o.attempts = static_cast<int>(spec.number("attempts", o.attempts, 1, 100));
+  o.deadline_ms = options.deadline_ms;
+  return make_http(spec.argument(), o);
+}
+
 // Every name a spec may begin with. One line a function.
 constexpr Entry kEntries[] = {
     {"math", "the final answer equals the ground truth; math(profile=strict|math-verify|hendrycks)", make_math_of},
@@ -88,7 +106,11 @@ constexpr Entry kEntries[] = {
      make_format_of},
     {"length", "0 to -1 near the limit; length(limit=4096 soft=512 unit=tokens|chars)", make_length_of},
     {"language", "share of letters in a language's script; language(want=prompt|en|zh|...)", make_language_of},
-    {"python", "python:FILE.py:FUNCTION, a function of yours", make_python_of},
+    {"python", "python:FILE.py:FUNCTION; verl's, TRL's and OpenRLHF's signatures too", make_python_of},
+    {"command", "command:PROGRAM ARGS, JSON lines on stdin and stdout", make_command_of},
+    {"http", "http://HOST:PORT/PATH(form=fulmen|openrlhf|slime)", make_http_of},
+    {"https", "the same over TLS", make_http_of},
+    {"c", "c:FILE.so, a library with the interface of reward/fulmen_reward.h", make_library_of},
 };
 
 // What published data sets call themselves, by the start of the last part of the name (openai/gsm8k, lighteval/MATH).

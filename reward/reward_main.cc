@@ -1,13 +1,17 @@
-// fulmen-reward: `reward` serves a run's conductor, `score` scores JSON lines from a file or stdin.
+// fulmen-reward: `reward` serves a run's conductor or HTTP, `score` scores JSON lines from a file or stdin.
+
+#include <signal.h>
 
 #include <CLI/CLI.hpp>
 #include <fstream>
 #include <iostream>
+#include <thread>
 
 #include "kernels/error.h"
+#include "reward/dataset_checks.h"
 #include "reward/guarded.h"
+#include "reward/http_service.h"
 #include "reward/registry.h"
-#include "reward/reward.h"
 #include "reward/score_lines.h"
 #include "reward/service.h"
 #include "shared/base/config.h"
@@ -19,37 +23,92 @@ using namespace fulmen;
 
 struct Arguments {
   reward::ServiceOptions service;
-  std::string config, file;
-  std::vector<std::string> overrides, functions;
-  std::string kind;
+  std::string config, http, file, kind, truths, golden, episodes;
+  std::vector<std::string> overrides, functions, diff;
   reward::RewardOptions options;
+  int workers = 1, queue = 4096, cache = 65536, shown = 20;
 };
 
-void run_service(Arguments& a) {
-  base::Config config = base::load_config(a.config, a.overrides);
-  base::open_log(a.service.name, config.run.dir + "/logs/" + a.service.name + ".log");
-  a.service.config_hash = base::config_hash(config);
-  reward::RewardOptions options;
-  options.deadline_ms = config.reward.deadline_ms;
-  options.shared = std::make_shared<reward::Shared>(static_cast<size_t>(config.reward.cache));
-  if (!config.reward.golden.empty()) a.service.golden = reward::read_golden_cases(config.reward.golden);
-  reward::ScoringPool pool([&] { return reward::make_reward(config.reward.functions, options); }, config.reward.threads,
-                           static_cast<size_t>(config.reward.queue));
-  std::string reason = reward::serve(a.service, pool);
-  base::info("{}: stopped: {}", a.service.name, reason);
+std::vector<std::string> functions_of(const Arguments& a) {
+  std::vector<std::string> functions = a.functions;
+  if (!a.kind.empty()) functions.insert(functions.begin(), reward::function_of_kind(a.kind, ""));
+  if (functions.empty()) functions.push_back("auto");
+  return functions;
 }
 
-void run_score(Arguments& a) {
-  if (!a.kind.empty()) a.functions.insert(a.functions.begin(), reward::function_of_kind(a.kind, ""));
-  if (a.functions.empty()) a.functions.push_back("auto");
-  auto function = reward::make_reward(a.functions, a.options);
+int serve_run(Arguments& a) {
+  FULMEN_CHECK(
+      !a.service.endpoint.empty() && !a.service.run_id.empty() && !a.service.name.empty() && !a.config.empty(),
+      "fulmen reward: want --http HOST:PORT to serve alone, or --endpoint, --run-id, --name and a config as the "
+      "launcher of a run gives them");
+  const base::Config config = base::load_config(a.config, a.overrides);
+  base::open_log(a.service.name, config.run.dir + "/logs/" + a.service.name + ".log");
+  a.service.config_hash = base::config_hash(config);
+  a.options.deadline_ms = config.reward.deadline_ms;
+  a.options.shared = std::make_shared<reward::Shared>(static_cast<size_t>(config.reward.cache));
+  if (!config.reward.golden.empty()) a.service.golden = reward::read_golden_cases(config.reward.golden);
+  reward::ScoringPool pool([&] { return reward::make_reward(config.reward.functions, a.options); },
+                           config.reward.threads, static_cast<size_t>(config.reward.queue));
+  const std::string reason = reward::serve(a.service, pool);
+  base::info("{}: stopped: {}", a.service.name, reason);
+  return 0;
+}
+
+int serve_http(Arguments& a) {
+  reward::HttpServiceOptions http;
+  reward::parse_address(a.http, http);
+  a.options.shared = std::make_shared<reward::Shared>(static_cast<size_t>(a.cache));
+  const auto make = [&] { return reward::make_reward(functions_of(a), a.options); };
+  if (!a.golden.empty()) {
+    const auto wrong = reward::check_golden_cases(reward::read_golden_cases(a.golden), *make());
+    for (const std::string& text : wrong) base::error("golden: {}", text);
+    FULMEN_CHECK(wrong.empty(), fmt::format("{} golden cases have another verdict: not started", wrong.size()));
+  }
+  // Blocked before threads start, so that only this one hears them.
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int s : {SIGINT, SIGTERM}) sigaddset(&signals, s);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  reward::ScoringPool pool(make, a.workers, static_cast<size_t>(a.queue));
+  reward::HttpService service(http, pool, *a.options.shared);
+  std::thread serving([&] { service.run(); });
+  base::info("rewards ({}) on http://{}:{}: POST /score /get_reward /rm, GET /metrics /health; {} workers",
+             pool.version(), http.host, service.port(), a.workers);
+  int signal = 0;
+  sigwait(&signals, &signal);
+  base::info("stopping");
+  service.stop();
+  serving.join();
+  return 0;
+}
+
+int run_score(Arguments& a) {
+  if (!a.diff.empty()) {
+    FULMEN_CHECK(!a.episodes.empty(), "score --diff OLD NEW: want --episodes RUN, a run directory or a JSONL file");
+    const auto old_function = a.diff[0] == "recorded" ? nullptr : reward::make_reward({a.diff[0]}, a.options);
+    const auto new_function = reward::make_reward({a.diff[1]}, a.options);
+    reward::diff_verdicts(a.episodes, old_function.get(), *new_function, static_cast<size_t>(a.shown), std::cout);
+    return 0;
+  }
+  const auto function = reward::make_reward(functions_of(a), a.options);
+  if (!a.truths.empty()) return reward::check_truths(a.truths, *function, std::cout).refused == 0 ? 0 : 1;
   if (a.file.empty() || a.file == "-") {
     reward::score_lines(std::cin, std::cout, *function);
-    return;
+    return 0;
   }
   std::ifstream in(a.file);
   FULMEN_CHECK(in.good(), "cannot read " + a.file);
   reward::score_lines(in, std::cout, *function);
+  return 0;
+}
+
+void add_functions(CLI::App& app, Arguments& a) {
+  app.add_option("--kind", a.kind, "the function for every record; without it each record's kind or data_source");
+  app.add_option("--profile", a.options.profile, "of math: strict, math-verify or hendrycks");
+  app.add_option("--language", a.options.language, "of code: python, cpp or sh");
+  app.add_option("--function", a.functions, "NAME(key=value ...)=WEIGHT; several are summed")->allow_extra_args(false);
+  app.add_option("--deadline-ms", a.options.deadline_ms, "of one call")->check(CLI::PositiveNumber);
+  app.footer("Functions:\n" + reward::function_usage());
 }
 
 }  // namespace
@@ -59,34 +118,33 @@ int main(int argc, char** argv) {
   CLI::App app("Reward functions: verdicts for episodes", "fulmen-reward");
   app.require_subcommand(1);
 
-  CLI::App* serve = app.add_subcommand("reward", "serve the conductor of a run (started by the launcher)");
-  serve->add_option("--endpoint", a.service.endpoint, "where the conductor listens")->required();
-  serve->add_option("--run-id", a.service.run_id, "the run's id")->required();
-  serve->add_option("--name", a.service.name, "this service, e.g. reward-0")->required();
-  serve->add_option("config", a.config, "the run's YAML file")->required();
+  CLI::App* serve = app.add_subcommand("reward", "serve a run (started by its launcher), or anybody over HTTP");
+  add_functions(*serve, a);
+  serve->add_option("--http", a.http,
+                    "HOST:PORT to serve without a run; POST /score, /get_reward (OpenRLHF), /rm (slime)");
+  serve->add_option("--workers", a.workers, "--http: scoring threads")->check(CLI::PositiveNumber);
+  serve->add_option("--queue", a.queue, "--http: records taken in before clients wait")->check(CLI::PositiveNumber);
+  serve->add_option("--cache", a.cache, "--http: verdicts remembered")->check(CLI::NonNegativeNumber);
+  serve->add_option("--golden", a.golden, "--http: JSONL of records with the \"score\" they must get before it starts");
+  serve->add_option("--endpoint", a.service.endpoint, "where the conductor listens");
+  serve->add_option("--run-id", a.service.run_id, "the run's id");
+  serve->add_option("--name", a.service.name, "this service, e.g. reward-0");
+  serve->add_option("config", a.config, "the run's YAML file");
   serve->add_option("overrides", a.overrides, "key.path=value");
 
   CLI::App* score = app.add_subcommand("score", "score JSON lines; one JSON verdict a line, in order");
-  score->add_option("--kind", a.kind, "the function for every record; without it each record's kind or data_source");
-  score->add_option("--profile", a.options.profile, "of math: strict, math-verify or hendrycks");
-  score->add_option("--language", a.options.language, "of code: python, cpp or sh");
-  score->add_option("--function", a.functions, "NAME(key=value ...)=WEIGHT; several are summed")
-      ->allow_extra_args(false);
-  score->add_option("--deadline-ms", a.options.deadline_ms, "per record")->check(CLI::PositiveNumber);
+  add_functions(*score, a);
+  score->add_option("--golden", a.truths, "lists the ground truths of this JSONL file that the function cannot read");
+  score->add_option("--diff", a.diff, "OLD NEW: which verdicts NEW would change; OLD may be \"recorded\"")->expected(2);
+  score->add_option("--episodes", a.episodes, "--diff: a run directory, or a JSONL file of episodes");
+  score->add_option("--shown", a.shown, "--diff: changed episodes to list")->check(CLI::NonNegativeNumber);
   score->add_option("file", a.file, "JSONL with id, kind, prompt, response, ground_truth; stdin when absent");
-  score->footer(
-      "Functions:\n" + reward::function_usage() +
-      "\necho '{\"id\":1,\"response\":\"so #### 1,234\",\"ground_truth\":\"1234\"}' | fulmen score --kind math");
 
   CLI11_PARSE(app, argc, argv);
   try {
-    if (*serve) {
-      run_service(a);
-    } else {
-      run_score(a);
-    }
-    return 0;
-  } catch (const Error& e) {
+    if (*score) return run_score(a);
+    return a.http.empty() ? serve_run(a) : serve_http(a);
+  } catch (const std::exception& e) {
     base::error("{}", e.what());
     return 2;
   }
