@@ -85,7 +85,7 @@ Ranks::Ranks(const base::Config& config, const std::string& config_path, const s
 }
 
 Ranks::~Ranks() {
-  if (collective_ == nullptr) return;
+  if (collective_ == nullptr || working_) return;
   try {
     check();
     wire::RankWork work;
@@ -93,6 +93,7 @@ Ranks::~Ranks() {
     send(work.SerializeAsString());
   } catch (const std::exception& e) {
     base::debug("learner ranks could not be told to stop: {}", e.what());
+    return;
   }
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(3);
   for (const auto& p : processes_)
@@ -100,8 +101,11 @@ Ranks::~Ranks() {
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
 }
 
+void Ranks::end() { working_ = false; }
+
 void Ranks::send(const std::string& work) {
   std::string bytes = work;
+  working_ = true;
   collective_->broadcast(bytes, 0);
 }
 

@@ -21,12 +21,13 @@ class Ranks {  // rank 0's side; with learner.ranks = 1 every call does nothing
  public:
   // Starts the others with the resolved config at config_path and waits until they have loaded the model.
   Ranks(const base::Config& config, const std::string& config_path, const std::string& numerics, Trainer& trainer);
-  ~Ranks();  // tells them to stop; those that do not within 3 s are killed
+  ~Ranks();  // tells them to stop when they wait for work, else ends them; at the latest after 3 s they are killed
 
   // Each before rank 0 makes the calls itself.
   void begin_cold_start();
   void begin_update(std::span<const Episode> episodes);
   void begin_load(const std::string& checkpoint);
+  void end();  // after them: the others are waiting for work again
 
   void check();  // Error naming a rank whose process ended
   void blame();  // after a call failed: the same, giving a rank that is just dying a second
@@ -37,6 +38,7 @@ class Ranks {  // rank 0's side; with learner.ranks = 1 every call does nothing
   std::vector<std::unique_ptr<launch::LocalProcess>> processes_;  // ranks 1, 2, ...
   std::vector<std::string> logs_;
   std::unique_ptr<collective::Collective> collective_;
+  bool working_ = false;  // between a begin and its end: a stop would meet them in the middle of a sum
 };
 
 struct RankOptions {

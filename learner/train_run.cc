@@ -83,6 +83,7 @@ class TrainRun {
     state_ = load_run_checkpoint(dir, *parts_.trainer);
     parts_.weights->pack(parts_.ctx);
     parts_.trainer->check_ranks_agree();
+    ranks_->end();
     if (state_.config_hash != hash) base::warn("the config differs from the one of {}", dir);
     state_.config_hash = hash;
     saved_step_ = state_.step;
@@ -96,6 +97,7 @@ class TrainRun {
     try {
       work();
       parts_.trainer->check_ranks_agree();
+      ranks_->end();
     } catch (const launch::Stopped&) {
       throw;
     } catch (const std::exception&) {

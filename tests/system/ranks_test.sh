@@ -26,5 +26,14 @@ train dead --resume learner.ranks=2 "algorithm.steps=$((${step#step_} + 1))"
 grep -q "resumed from .*$step" "$work/dead.err" || fail "did not resume from $step"
 echo "a dead rank is named, its run resumes from $step"
 
+# SIGTERM in the cold start, where the ranks are in the middle of sums
+start term learner.ranks=2 sft.steps=400
+wait_for "$work/term/episodes/eval_start.jsonl"
+sleep 0.3
+kill -TERM $pid
+wait $pid && fail "the run went on" || code=$?
+[ $code = 75 ] && grep -q 'stopped by SIGTERM' "$work/term.err" || { cat "$work/term.err"; exit 1; }
+[ -z "$(pgrep -f -- "$work/term" || true)" ] || fail "processes of run term are left"
+
 "$bin/fulmen-learner" train configs/quickstart.yaml "run.dir=$work/many" learner.ranks=5 2>"$work/many.err" && fail "five ranks for four shards" || code=$?
 [ $code = 2 ] && grep -q 'learner.ranks: got 5, want at most learner.shards = 4' "$work/many.err" || { cat "$work/many.err"; exit 1; }
