@@ -271,10 +271,11 @@ void run_attention(const Options& options) {
       for (int T : {128, 2048}) softmax_learner_row(T, group, threads, options);
 }
 
-const bool kLightning = register_table(
-    "lightning", "block-aligned lightning attention; ratios are its time over the plain recurrence's", run_lightning);
+const bool kLightning =
+    register_table("lightning", "block-aligned lightning attention; ratios are its time over the plain recurrence's",
+                   run_lightning, 20);
 const bool kAttention = register_table(
-    "attention", "softmax attention: decode against DRAM read bandwidth, learner against FMA peak", run_attention);
+    "attention", "softmax attention: decode against DRAM read bandwidth, learner against FMA peak", run_attention, 40);
 
 }  // namespace
 }  // namespace fulmen::bench

@@ -61,8 +61,8 @@ double turn(const std::function<void()>& run, double estimate) {
 
 }  // namespace
 
-bool register_table(const char* name, const char* what, TableFn run) {
-  registry().push_back({name, what, run});
+bool register_table(const char* name, const char* what, TableFn run, double seconds) {
+  registry().push_back({name, what, run, seconds});
   return true;
 }
 

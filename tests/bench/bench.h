@@ -17,19 +17,21 @@ namespace fulmen::bench {
 struct Options {
   std::string filter;  // rows whose name contains this
   std::vector<int> threads = {1, 2};
-  double seconds_per_case = 0.5;  // of timing for each contender
+  double seconds_per_case = 0.25;  // of timing for each contender
 };
 
 // Called by fulmen-bench with the options of the command line; prints to stdout.
 using TableFn = void (*)(const Options&);
 
 // At namespace scope of <name>_bench.cc:  const bool kRegistered = register_table("gemm", "what it shows", run);
-bool register_table(const char* name, const char* what, TableFn run);
+// `seconds`: what it takes with default options on two cores, for the estimate of the time left.
+bool register_table(const char* name, const char* what, TableFn run, double seconds = 20);
 
 struct TableEntry {
   const char* name;
   const char* what;
   TableFn run;
+  double seconds;
 };
 const std::vector<TableEntry>& tables();
 

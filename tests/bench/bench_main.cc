@@ -3,6 +3,8 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
+#include <string>
+#include <vector>
 
 #include "kernels/error.h"
 #include "tests/bench/bench.h"
@@ -33,10 +35,18 @@ int main(int argc, char** argv) {
           "core)\n",
           t, t == 1 ? "" : "s", l.fma_gflops, l.read_gbs, l.read_write_gbs, 100 * l.others);
     }
-    for (const TableEntry& t : tables()) {
-      if (!wanted.empty() && std::find(wanted.begin(), wanted.end(), t.name) == wanted.end()) continue;
-      std::printf("\n%s: %s\n", t.name, t.what);
-      t.run(options);
+    std::vector<TableEntry> chosen;
+    for (const TableEntry& t : tables())
+      if (wanted.empty() || std::find(wanted.begin(), wanted.end(), t.name) != wanted.end()) chosen.push_back(t);
+    for (size_t i = 0; i < chosen.size(); ++i) {
+      double left = 0;
+      for (size_t j = i; j < chosen.size(); ++j) left += chosen[j].seconds;
+      if (options.filter.empty())
+        std::fprintf(stderr, "table %zu of %zu, about %.0f s left\n", i + 1, chosen.size(),
+                     left * options.seconds_per_case / Options{}.seconds_per_case);
+      std::printf("\n%s: %s\n", chosen[i].name, chosen[i].what);
+      std::fflush(stdout);
+      chosen[i].run(options);
     }
   } catch (const std::exception& e) {
     std::fprintf(stderr, "%s\n", e.what());

@@ -99,7 +99,7 @@ void run(const Options& options) {
       if (s.name().find(options.filter) != std::string::npos) race(s, threads, options);
 }
 
-const bool kRegistered = register_table("lm_head", "LM head with logprob and entropy, forward and backward", run);
+const bool kRegistered = register_table("lm_head", "LM head with logprob and entropy, forward and backward", run, 20);
 
 }  // namespace
 }  // namespace fulmen::bench

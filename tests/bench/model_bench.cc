@@ -247,7 +247,8 @@ void run(const Options& options) {
     }
 }
 
-const bool kRegistered = register_table("model", "whole model on shapes T, S, M: decode, prefill, training step", run);
+const bool kRegistered =
+    register_table("model", "whole model on shapes T, S, M: decode, prefill, training step", run, 200);
 
 }  // namespace
 }  // namespace fulmen::bench
