@@ -4,54 +4,13 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
-#include "learner/arithmetic_task.h"
+#include "learner/task_mix.h"
 #include "shared/base/rng.h"
 
 namespace fulmen::learner {
 namespace {
 
 using nlohmann::json;
-
-std::pair<int, int> parse_range(const std::string& text) {  // "2..4" or "3"
-  try {
-    const size_t dots = text.find("..");
-    if (dots == std::string::npos) return {std::stoi(text), std::stoi(text)};
-    return {std::stoi(text.substr(0, dots)), std::stoi(text.substr(dots + 2))};
-  } catch (const std::exception&) {
-    throw Error("data.difficulty: got " + text + ", want a number or a range such as 1..3");
-  }
-}
-
-class ArithmeticDataset : public Dataset {
- public:
-  ArithmeticDataset(const base::Config& c, Split split, const model::Tokenizer& tokenizer)
-      : seed_(static_cast<uint64_t>(c.run.seed)), held_out_(split == Split::kEval), tokenizer_(tokenizer) {
-    std::tie(low_, high_) = parse_range(c.data.difficulty);
-    FULMEN_CHECK(1 <= low_ && low_ <= high_ && high_ <= 12,
-                 "data.difficulty: got " + c.data.difficulty + ", want 1..12 operations for task arithmetic");
-  }
-  int64_t size() const override { return int64_t{1} << 40; }
-  PromptRecord record(int64_t index) const override {
-    const ArithmeticProblem p = make_arithmetic(seed_, held_out_, index, low_, high_);
-    return {.prompt = p.prompt,
-            .ids = tokenizer_.encode(p.prompt),
-            .data_source = "arithmetic",
-            .ground_truth = p.answer,
-            .extra_info = json{{"index", index}, {"operations", p.operations}}.dump(),
-            .worked = p.worked,
-            .unanswered = p.worked.substr(0, p.worked.rfind("#### "))};
-  }
-  std::string describe() const override {
-    return "task arithmetic, " + std::to_string(low_) + " to " + std::to_string(high_) + " operations" +
-           (held_out_ ? ", held out" : "");
-  }
-
- private:
-  uint64_t seed_;
-  bool held_out_;
-  const model::Tokenizer& tokenizer_;
-  int low_ = 1, high_ = 1;
-};
 
 // Follows "a.b" through nested objects; null when absent.
 const json* find_path(const json& record, const std::string& path) {
@@ -128,15 +87,18 @@ class JsonlDataset : public Dataset {
 
 }  // namespace
 
-std::unique_ptr<Dataset> make_dataset(const base::Config& c, Split split, const model::Tokenizer& tokenizer) {
-  if (!c.data.task.empty()) {
-    if (c.data.task == "arithmetic") return std::make_unique<ArithmeticDataset>(c, split, tokenizer);
-    throw Error("data.task: got " + c.data.task + ", did you mean arithmetic?");
-  }
-  const std::string& path = split == Split::kTrain ? c.data.train : c.data.eval;
-  FULMEN_CHECK(!path.empty(),
-               std::string("no data: set data.task or data.") + (split == Split::kTrain ? "train" : "eval"));
+std::unique_ptr<Dataset> make_file_dataset(const base::Config& c, const std::string& path,
+                                           const model::Tokenizer& tokenizer) {
   return std::make_unique<JsonlDataset>(c, path, tokenizer);
+}
+
+std::unique_ptr<Dataset> make_dataset(const base::Config& c, Split split, const model::Tokenizer& tokenizer) {
+  const bool train = split == Split::kTrain;
+  if (!train && !c.data.eval.empty()) return make_file_dataset(c, c.data.eval, tokenizer);
+  if (!c.data.task.empty() || !c.data.mix.empty()) return make_mix(c, split, tokenizer);
+  FULMEN_CHECK(train && !c.data.train.empty(),
+               std::string("no data: set data.task, data.mix or data.") + (train ? "train" : "eval"));
+  return make_file_dataset(c, c.data.train, tokenizer);
 }
 
 int64_t shuffled_index(uint64_t seed, int64_t n, int64_t size, bool shuffle) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
 
 #include "learner/parts.h"
 #include "learner/run_directory.h"
@@ -49,6 +50,18 @@ EvalResult evaluate(const base::Config& config, Conductor& conductor, const Data
   r.seconds = now_s() - begin;
   progress.finish(fmt::format("accuracy {:.3f} ({} problems, {} without an answer)", r.accuracy, n, r.unparsable));
   return r;
+}
+
+base::Metrics accuracy_by_source(const EvalResult& r) {
+  std::map<std::string, std::pair<int64_t, int64_t>> counts;  // right, all
+  for (const PromptRecord& record : r.records) ++counts[record.data_source].second;
+  for (const Episode& e : r.episodes)
+    counts[r.records[e.record].data_source].first += e.outcome == Outcome::kScored && e.score >= 0.5;
+  base::Metrics m;
+  for (const auto& [source, c] : counts)
+    m["val-core/" + source + "/acc/mean@1"] = static_cast<double>(c.first) / static_cast<double>(c.second);
+  if (counts.size() > 1) m["val-core/all/acc/mean@1"] = r.accuracy;
+  return m;
 }
 
 void run_evaluation(const base::Config& config) {

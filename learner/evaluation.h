@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "learner/conductor.h"
+#include "shared/base/metrics.h"
 
 namespace fulmen::learner {
 
@@ -18,6 +19,9 @@ struct EvalResult {
 
 // The first eval.problems records of `data` with the weights published last. title: for the progress line.
 EvalResult evaluate(const base::Config& config, Conductor& conductor, const Dataset& data, const std::string& title);
+
+// verl's names: val-core/SOURCE/acc/mean@1 for each data source, and val-core/all/... where there are several.
+base::Metrics accuracy_by_source(const EvalResult& result);
 
 void run_evaluation(const base::Config& config);  // fulmen eval: greedy accuracy of model.path
 

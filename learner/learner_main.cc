@@ -1,11 +1,9 @@
-// fulmen-learner: the verbs that the learner carries out. train, sft, eval: learner rank 0 conducts; task: the
-// generator alone.
+// fulmen-learner: the verbs that the learner carries out: train, sft, eval. Learner rank 0 conducts.
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
-#include "learner/arithmetic_task.h"
+#include "learner/dataset.h"
 #include "learner/evaluation.h"
 #include "learner/plan.h"
 #include "learner/ranks.h"
@@ -45,20 +43,6 @@ learner::Start start_of(const Arguments& a) {
   return a.resume ? learner::Start::kResume : a.fresh ? learner::Start::kFresh : learner::Start::kNew;
 }
 
-void print_task(const std::string& name, int64_t count, int64_t seed, const std::string& split, int low, int high) {
-  if (name != "arithmetic") throw base::ConfigError("task: got " + name + ", did you mean arithmetic?");
-  for (int64_t i = 0; i < count; ++i) {
-    const auto p = learner::make_arithmetic(static_cast<uint64_t>(seed), split == "eval", i, low, high);
-    std::puts(nlohmann::json{{"data_source", "arithmetic"},
-                             {"prompt", {{{"role", "user"}, {"content", p.prompt}}}},
-                             {"completion", p.worked},
-                             {"reward_model", {{"style", "rule"}, {"ground_truth", p.answer}}},
-                             {"extra_info", {{"split", split}, {"index", i}, {"operations", p.operations}}}}
-                  .dump()
-                  .c_str());
-  }
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -72,6 +56,7 @@ int main(int argc, char** argv) {
       std::exit(0);
     }
     check(c);
+    learner::check_data(c);
     return c;
   };
   add_run_verb(app, "train", "run the whole loop: cold start, RL, evaluation, export", a,
@@ -114,18 +99,6 @@ int main(int argc, char** argv) {
     base::open_log("learner-" + std::to_string(rank.rank), "");  // rank 0 keeps our stderr as the log file
     learner::run_rank(c, rank);
   });
-
-  std::string task, split = "train";
-  int64_t count = 10, seed = 1;
-  int low = 1, high = 3;
-  CLI::App* generate = app.add_subcommand("task", "print problems of a built-in task as JSONL records");
-  generate->add_option("name", task, "arithmetic")->required();
-  generate->add_option("--count", count, "problems to print");
-  generate->add_option("--seed", seed, "run.seed");
-  generate->add_option("--split", split, "train or eval")->check(CLI::IsMember({"train", "eval"}));
-  generate->add_option("--min", low, "fewest operations");
-  generate->add_option("--max", high, "most operations");
-  generate->callback([&] { print_task(task, count, seed, split, low, high); });
 
   try {
     app.parse(argc, argv);

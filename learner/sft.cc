@@ -70,7 +70,7 @@ void run_sft(const base::Config& config, const Dataset& data, const model::Token
 void run_cold_start(const base::Config& config, const model::Tokenizer& tokenizer, Trainer& trainer,
                     const std::function<void(const SftStep&)>& on_step) {
   base::Config c = config;
-  if (!c.sft.data.empty()) c.data.task.clear(), c.data.train = c.sft.data;
+  if (!c.sft.data.empty()) c.data.task.clear(), c.data.mix.clear(), c.data.train = c.sft.data;
   run_sft(config, *make_dataset(c, Split::kTrain, tokenizer), tokenizer, trainer, on_step);
 }
 

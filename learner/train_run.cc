@@ -36,8 +36,7 @@ class TrainRun {
     config_path_ = config.run.dir + "/config.resolved.yaml";
     base::write_file_atomic(config_path_, base::to_yaml(config, false));
     train_data_ = make_dataset(config, Split::kTrain, *parts_.tokenizer);
-    if (!config.data.task.empty() || !config.data.eval.empty())
-      eval_data_ = make_dataset(config, Split::kEval, *parts_.tokenizer);
+    if (base::has_held_out_data(config)) eval_data_ = make_dataset(config, Split::kEval, *parts_.tokenizer);
     state_.config_hash = base::config_hash(config);
     ranks_ = std::make_unique<Ranks>(config, config_path_, parts_.numerics, *parts_.trainer);
     if (start == Start::kResume) resume();
@@ -119,7 +118,7 @@ class TrainRun {
     summary_.eval_problems = r.problems;
     write_episodes(config_.run.dir + "/episodes/" + file, state_.step, r.episodes, r.records, *parts_.tokenizer,
                    config_.log.episodes_per_step);
-    metrics_->write(state_.step, {{"val-core/" + r.records[0].data_source + "/acc/mean@1", r.accuracy}});
+    metrics_->write(state_.step, accuracy_by_source(r));
     return r.accuracy;
   }
 
@@ -331,7 +330,7 @@ class TrainRun {
                              bf16 ? model::FileDType::kBf16 : model::FileDType::kF32, config_.model.tokenizer);
     }
     summary_.run_dir = config_.run.dir;
-    summary_.example_prompt = config_.data.task.empty() ? "TEXT" : train_data_->record(0).prompt;
+    summary_.example_prompt = config_.data.task == "arithmetic" ? train_data_->record(0).prompt : "TEXT";
     summary_.accuracy_before = state_.accuracy_before;
     summary_.accuracy_after_sft = state_.accuracy_after_sft;
     summary_.episodes = state_.episodes, summary_.tokens_generated = state_.tokens_generated;

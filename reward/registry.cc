@@ -13,6 +13,7 @@
 #include "reward/guarded.h"
 #include "reward/http_function.h"
 #include "reward/line_host.h"
+#include "reward/logic.h"
 #include "reward/python_host.h"
 #include "reward/weighted_sum.h"
 #include "shared/base/config.h"
@@ -31,6 +32,8 @@ struct Entry {
 std::unique_ptr<Function> make_math_of(FunctionSpec& spec, const RewardOptions& options) {
   return make_math(spec.text("profile", options.profile));
 }
+
+std::unique_ptr<Function> make_logic_of(FunctionSpec&, const RewardOptions&) { return make_logic(); }
 
 bool choice(FunctionSpec& spec, const std::string& key, const std::string& fallback, const std::string& other) {
   const std::string value = spec.text(key, fallback);
@@ -102,6 +105,7 @@ constexpr Entry kEntries[] = {
     {"math", "the final answer equals the ground truth; math(profile=strict|math-verify|hendrycks)", make_math_of},
     {"code", "the program passes its tests, in a sandbox; code(language=python cpu_s=10 memory_mb=1024 profile=FILE)",
      make_code_of},
+    {"logic", "the answer follows the rules of its puzzle; fulmen task list shows the kinds", make_logic_of},
     {"format", "reasoning in one pair of tags; format(tags=required|optional answer=any|final words=1)",
      make_format_of},
     {"length", "0 to -1 near the limit; length(limit=4096 soft=512 unit=tokens|chars)", make_length_of},
@@ -198,6 +202,7 @@ std::string function_usage() {
 }
 
 std::string function_of_kind(const std::string& kind, const std::string& data_source) {
+  if (is_logic_kind(kind) || data_source.starts_with("logic/")) return "logic";
   if (!kind.empty()) {
     FULMEN_CHECK(find_entry(kind) != nullptr, unknown("kind", kind));
     return kind;

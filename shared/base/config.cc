@@ -16,8 +16,9 @@ namespace {
 
 // One value as written by the user.
 struct Setting {
-  std::string key, text;           // text: a scalar
-  std::vector<std::string> items;  // of a list
+  std::string key, text;                     // text: a scalar
+  std::vector<std::string> items;            // of a list
+  std::vector<std::vector<Setting>> tables;  // of a list of small tables (data.mix)
   bool is_list = false;
   std::string where;  // FILE:LINE or "command line"
 };
@@ -25,7 +26,9 @@ struct Setting {
 [[noreturn]] void reject(const Setting& s, const std::string& what) { throw ConfigError(what + " [" + s.where + "]"); }
 
 [[noreturn]] void reject_value(const Setting& s, const Key& key) {
-  const std::string got = s.is_list ? fmt::format("the list [{}]", fmt::join(s.items, ", ")) : "\"" + s.text + "\"";
+  const std::string got = !s.tables.empty() ? "a list of tables"
+                          : s.is_list       ? fmt::format("the list [{}]", fmt::join(s.items, ", "))
+                                            : "\"" + s.text + "\"";
   reject(s, fmt::format("{}: got {}, want {}", s.key, got, type_of(key)));
 }
 
@@ -61,7 +64,39 @@ void set_flag(const Setting& s, const Key& key, bool& out) {
   out = s.text == "true";
 }
 
+// Entries of data.mix; each key once, checked like any other.
+void set_mix(const Setting& s, const Key& key, std::vector<MixEntry>& out) {
+  if (!s.is_list || !s.items.empty()) reject_value(s, key);
+  out.clear();
+  for (const std::vector<Setting>& table : s.tables) {
+    MixEntry entry;
+    std::vector<Key> keys{{"task", &entry.task, 0, 0, {}, ""},
+                          {"file", &entry.file, 0, 0, {}, ""},
+                          {"difficulty", &entry.difficulty, 0, 0, {}, ""},
+                          {"weight", &entry.weight, 0, 1e6, {}, ""}};
+    std::set<std::string> seen;
+    for (Setting field : table) {
+      const auto known = std::find_if(keys.begin(), keys.end(), [&](const Key& k) { return k.name == field.key; });
+      const std::string place = fmt::format("{}[{}].", s.key, out.size());
+      if (known == keys.end()) {
+        const std::string near = nearest(field.key, {"task", "file", "difficulty", "weight"});
+        reject(field,
+               fmt::format("unknown key {}{}{}", place, field.key, near.empty() ? "" : ", did you mean " + near + "?"));
+      }
+      if (!seen.insert(field.key).second) reject(field, place + field.key + " is given twice");
+      field.key = place + field.key;
+      if (auto* text = std::get_if<std::string*>(&known->member))
+        set_text(field, *known, **text);
+      else
+        set_number(field, *known, *std::get<float*>(known->member));
+    }
+    out.push_back(std::move(entry));
+  }
+}
+
 void set_member(const Setting& s, const Key& key) {
+  if (auto* m = std::get_if<std::vector<MixEntry>*>(&key.member)) return set_mix(s, key, **m);
+  if (!s.tables.empty()) reject_value(s, key);
   if (auto* m = std::get_if<std::string*>(&key.member)) return set_text(s, key, **m);
   if (auto* m = std::get_if<bool*>(&key.member)) return set_flag(s, key, **m);
   if (auto* m = std::get_if<int*>(&key.member)) return set_number(s, key, **m);
@@ -98,6 +133,29 @@ void apply(const Setting& s, const std::vector<Key>& keys, Config& c) {
 
 std::string place(const std::string& path, const YAML::Mark& mark) { return fmt::format("{}:{}", path, mark.line + 1); }
 
+// The members of a list: plain values, or tables of plain values.
+void read_list(const YAML::Node& list, const std::string& path, Setting& s) {
+  s.is_list = true;
+  for (size_t i = 0; i < list.size(); ++i) {
+    if (list[i].IsMap()) {
+      s.tables.emplace_back();
+      for (const auto& field : list[i]) {
+        Setting f;
+        f.where = path.empty() ? s.where : place(path, field.first.Mark());
+        if (!field.first.IsScalar() || !field.second.IsScalar()) reject(s, s.key + ": want KEY: VALUE in each table");
+        f.key = field.first.Scalar();
+        f.text = field.second.Scalar();
+        s.tables.back().push_back(std::move(f));
+      }
+    } else if (list[i].IsScalar()) {
+      s.items.push_back(list[i].Scalar());
+    } else {
+      reject(s, s.key + ": a list holds plain values or tables only");
+    }
+  }
+  if (!s.tables.empty() && !s.items.empty()) reject(s, s.key + ": a list holds plain values or tables, not both");
+}
+
 void flatten(const YAML::Node& node, const std::string& prefix, const std::string& path, std::vector<Setting>& out) {
   for (const auto& entry : node) {
     Setting s;
@@ -113,12 +171,8 @@ void flatten(const YAML::Node& node, const std::string& prefix, const std::strin
       if (prefix.empty() && s.key.find('.') == std::string::npos) continue;  // "rollout:" with nothing under it
       reject(s, s.key + " has no value");
     }
-    s.is_list = value.IsSequence();
     if (value.IsScalar()) s.text = value.Scalar();
-    for (size_t i = 0; s.is_list && i < value.size(); ++i) {
-      if (!value[i].IsScalar()) reject(s, s.key + ": a list holds plain values only");
-      s.items.push_back(value[i].Scalar());
-    }
+    if (value.IsSequence()) read_list(value, path, s);
     out.push_back(std::move(s));
   }
 }
@@ -150,9 +204,7 @@ Setting read_override(const std::string& argument) {
   s.text = argument.substr(equals + 1);
   if (s.text.empty() || s.text.front() != '[') return s;
   try {  // a list in YAML's own form, so that items may be quoted
-    const YAML::Node list = YAML::Load(s.text);
-    s.is_list = list.IsSequence();
-    for (const auto& item : list) s.items.push_back(item.Scalar());
+    read_list(YAML::Load(s.text), "", s);
   } catch (const YAML::Exception& e) {
     reject(s, s.key + ": got " + s.text + ", want a list like [a, \"b c\"]: " + e.msg);
   }

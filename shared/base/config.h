@@ -12,7 +12,9 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/error.h"
@@ -38,10 +40,18 @@ struct ModelSection {
   bool recompute = false;             // learner keeps only layer inputs and recomputes activations in backward
 };
 
+struct MixEntry {                   // one of several sources of prompts
+  std::string task, file;           // exactly one: a generated task, or JSONL in verl's shape
+  std::string difficulty = "1..3";  // of a task
+  float weight = 1;                 // its share of the prompts is weight / sum of weights
+};
+
 struct DataSection {
-  std::string train, eval;          // JSONL in verl's shape; empty when a task is given
+  std::string train, eval;          // JSONL in verl's shape; empty when a task or a mix is given
   std::string task;                 // e.g. arithmetic: generated from run.seed
   std::string difficulty = "1..3";  // range of the task's difficulty
+  std::vector<MixEntry> mix;        // several sources; instead of train and task
+  int curriculum_steps = 0;         // steps until the whole range of difficulty is drawn from; 0 = at once
   std::string prompt_key = "prompt", source_key = "data_source", answer_key = "reward_model.ground_truth";
   std::string template_name = "plain";  // plain | m1: how messages become text
   int max_prompt_tokens = 1024;         // longer prompts are an error naming file:line
@@ -166,6 +176,11 @@ std::string to_yaml(const Config& c,
                     bool with_origin);     // all keys; with_origin adds "# from ..." comments (--print-config)
 std::string config_hash(const Config& c);  // hex xxh3-128 of to_yaml(c, false) without run.dir: same run, same hash
 std::string config_help();                 // one line a key: type, default, range, sentence
+
+// "2..4" or "3" -> (2, 4), (3, 3); nullopt for anything else.
+std::optional<std::pair<int, int>> parse_range(const std::string& text);
+bool has_train_data(const Config& c);     // data.train, task or mix
+bool has_held_out_data(const Config& c);  // data.eval, or a task whose problems can be held out
 
 // The member of `known` with the smallest edit distance, or "" when nothing is near. Used for keys, verbs and names.
 std::string nearest(const std::string& word, const std::vector<std::string>& known);

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <filesystem>
 
@@ -14,17 +15,20 @@ namespace {
   throw ConfigError(fmt::format("{}: {} [{}]", key, what, origin == c.origin.end() ? "default" : origin->second));
 }
 
-void check_difficulty(const Config& c) {
-  int low = 0, high = 0;
-  const std::string& text = c.data.difficulty;
-  const char* end = text.data() + text.size();
-  const auto first = std::from_chars(text.data(), end, low);
-  bool good = first.ec == std::errc() && std::string_view(first.ptr, end).starts_with("..");
-  if (good) {
-    const auto second = std::from_chars(first.ptr + 2, end, high);
-    good = second.ec == std::errc() && second.ptr == end && low <= high && low >= 0;
+void check_difficulty(const Config& c, const std::string& key, const std::string& text) {
+  const auto range = parse_range(text);
+  if (!range || range->first < 0 || range->first > range->second)
+    refuse(c, key, "got \"" + text + "\", want LOW..HIGH with LOW <= HIGH, e.g. 1..3, or one number");
+}
+
+void check_mix(const Config& c) {
+  for (size_t i = 0; i < c.data.mix.size(); ++i) {
+    const MixEntry& e = c.data.mix[i];
+    const std::string where = fmt::format("entry {}: ", i);
+    if (e.task.empty() == e.file.empty()) refuse(c, "data.mix", where + "want either task or file");
+    if (!(e.weight > 0)) refuse(c, "data.mix", where + fmt::format("weight is {}, want more than 0", e.weight));
+    if (!e.task.empty()) check_difficulty(c, "data.mix", e.difficulty);
   }
-  if (!good) refuse(c, "data.difficulty", "got \"" + text + "\", want LOW..HIGH with LOW <= HIGH, e.g. 1..3");
 }
 
 void check_ratio_bounds(const Config& c) {
@@ -75,15 +79,35 @@ void check_model(const Config& c) {
 }
 
 void check_sft_data(const Config& c) {
-  if (c.sft.data.empty() && c.data.task.empty()) {
-    refuse(c, "sft.data", "not given, and no data.task that makes worked examples: one of them is needed");
+  if (c.sft.data.empty() && c.data.task.empty() && c.data.mix.empty()) {
+    refuse(c, "sft.data", "not given, and no data.task or data.mix that makes worked examples: one of them is needed");
   }
 }
 
 }  // namespace
 
+std::optional<std::pair<int, int>> parse_range(const std::string& text) {
+  int low = 0, high = 0;
+  const char* end = text.data() + text.size();
+  const auto first = std::from_chars(text.data(), end, low);
+  if (first.ec != std::errc()) return std::nullopt;
+  if (first.ptr == end) return std::pair{low, low};
+  if (!std::string_view(first.ptr, end).starts_with("..")) return std::nullopt;
+  const auto second = std::from_chars(first.ptr + 2, end, high);
+  if (second.ec != std::errc() || second.ptr != end) return std::nullopt;
+  return std::pair{low, high};
+}
+
+bool has_train_data(const Config& c) { return !c.data.train.empty() || !c.data.task.empty() || !c.data.mix.empty(); }
+
+bool has_held_out_data(const Config& c) {
+  const auto is_task = [](const MixEntry& e) { return !e.task.empty(); };
+  return !c.data.eval.empty() || !c.data.task.empty() || std::any_of(c.data.mix.begin(), c.data.mix.end(), is_task);
+}
+
 void check_config(const Config& c) {
-  check_difficulty(c);
+  check_difficulty(c, "data.difficulty", c.data.difficulty);
+  check_mix(c);
   check_ratio_bounds(c);
   if (c.run.dir.empty()) refuse(c, "run.dir", "got \"\", want a directory");
   if (c.model.tokenizer.empty()) refuse(c, "model.tokenizer", "got \"\", want byte or a path");
@@ -102,13 +126,13 @@ void check_config(const Config& c) {
 
 void validate_for_train(const Config& c) {
   check_model(c);
-  if (c.data.train.empty() && c.data.task.empty()) {
-    refuse(c, "data.train", "not given, and no data.task: training needs prompts from one of them");
+  if (!has_train_data(c)) {
+    refuse(c, "data.train", "not given, and no data.task or data.mix: training needs prompts from one of them");
   }
-  if (!c.data.train.empty() && !c.data.task.empty()) {
-    refuse(c, "data.train", "given together with data.task: training takes its prompts from one of them");
+  if (!c.data.train.empty() + !c.data.task.empty() + !c.data.mix.empty() > 1) {
+    refuse(c, "data.train", "more than one of data.train, data.task and data.mix: training takes its prompts from one");
   }
-  if (c.eval.every > 0 && c.data.eval.empty() && c.data.task.empty()) {
+  if (c.eval.every > 0 && !has_held_out_data(c)) {
     refuse(c, "eval.every", "set, but there is nothing held out: give data.eval or data.task");
   }
   check_sampled_is_trained(c);

@@ -18,6 +18,9 @@ class Section {
   void list(const char* name, std::vector<std::string>& m, const char* sentence) {
     add({prefix_ + name, &m, 0, 0, {}, sentence});
   }
+  void mix(const char* name, std::vector<MixEntry>& m, const char* sentence) {
+    add({prefix_ + name, &m, 0, 0, {}, sentence});
+  }
   void flag(const char* name, bool& m, const char* sentence) { add({prefix_ + name, &m, 0, 0, {}, sentence}); }
   void choice(const char* name, std::string& m, std::vector<std::string> choices, const char* sentence) {
     add({prefix_ + name, &m, 0, 0, std::move(choices), sentence});
@@ -52,9 +55,12 @@ void visit_model(Section s, ModelSection& c) {
 
 void visit_data(Section s, DataSection& c) {
   s.text("train", c.train, "JSONL file of training prompts; empty when a task is given");
-  s.text("eval", c.eval, "JSONL file of held-out prompts; empty = held-out problems of the task");
+  s.text("eval", c.eval, "JSONL file of held-out prompts; empty = held-out problems of the tasks");
   s.text("task", c.task, "name of a generated task, e.g. arithmetic");
   s.text("difficulty", c.difficulty, "range LOW..HIGH of the task's difficulty");
+  s.mix("mix", c.mix, "several sources, e.g. [{task: sudoku, difficulty: 2..4, weight: 0.2}, {file: a.jsonl}]");
+  s.number("curriculum_steps", c.curriculum_steps, 0, kManyInts,
+           "the highest difficulty drawn rises from LOW to HIGH over so many steps; 0 = the whole range at once");
   s.text("prompt_key", c.prompt_key, "dotted path of the prompt in a record");
   s.text("source_key", c.source_key, "dotted path of the data source in a record");
   s.text("answer_key", c.answer_key, "dotted path of the ground truth in a record");
@@ -193,6 +199,13 @@ std::string quote(const std::string& text) {
   return quoted + "\"";
 }
 
+std::string entry_text(const MixEntry& e) {  // in YAML's flow form, as the command line takes it too
+  const std::string source = e.task.empty()
+                                 ? "file: " + quote(e.file)
+                                 : fmt::format("task: {}, difficulty: {}", quote(e.task), quote(e.difficulty));
+  return fmt::format("{{{}, weight: {}}}", source, e.weight);
+}
+
 std::string range_text(const Key& key) {
   const auto bound = [](double x) {
     return x == kManyInts ? std::string("2^31-1") : x == kSeedMax ? "2^53" : fmt::format("{}", x);
@@ -219,6 +232,7 @@ std::string type_of(const Key& key) {
   if (!key.choices.empty()) return fmt::format("{}", fmt::join(key.choices, " | "));
   if (std::holds_alternative<std::string*>(key.member)) return "text";
   if (std::holds_alternative<std::vector<std::string>*>(key.member)) return "list";
+  if (std::holds_alternative<std::vector<MixEntry>*>(key.member)) return "list of sources";
   if (std::holds_alternative<bool*>(key.member)) return "true | false";
   if (std::holds_alternative<float*>(key.member)) return "number in " + range_text(key);
   return "integer in " + range_text(key);
@@ -231,6 +245,10 @@ std::string value_of(const Key& key) {
   if (const auto* m = std::get_if<int*>(&key.member)) return fmt::format("{}", **m);
   if (const auto* m = std::get_if<int64_t*>(&key.member)) return fmt::format("{}", **m);
   std::vector<std::string> items;
+  if (const auto* m = std::get_if<std::vector<MixEntry>*>(&key.member)) {
+    for (const MixEntry& e : **m) items.push_back(entry_text(e));
+    return fmt::format("[{}]", fmt::join(items, ", "));
+  }
   for (const std::string& item : *std::get<std::vector<std::string>*>(key.member)) items.push_back(quote(item));
   return fmt::format("[{}]", fmt::join(items, ", "));
 }

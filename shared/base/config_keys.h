@@ -10,7 +10,8 @@
 
 namespace fulmen::base {
 
-using Member = std::variant<std::string*, std::vector<std::string>*, bool*, int*, int64_t*, float*>;
+using Member =
+    std::variant<std::string*, std::vector<std::string>*, std::vector<MixEntry>*, bool*, int*, int64_t*, float*>;
 
 struct Key {
   std::string name;                  // dotted: section.key

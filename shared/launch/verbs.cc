@@ -108,7 +108,7 @@ const std::vector<Verb>& all_verbs() {
       {"export", kModel, "write a run's checkpoint as a Hugging Face directory", "fulmen-model"},
       {"convert", kModel, "a published data set into the JSONL records a run reads", "fulmen-model"},
       {"tokenize", kModel, "text into token ids and back", "fulmen-model"},
-      {"task", kModel, "problems of a built-in task as JSONL records", "fulmen-learner"},
+      {"task", kModel, "logic puzzles: list them, generate records, verify answers", "fulmen-task"},
       {"doctor", kCheck, "what this machine offers and what is in the way", "", false, run_doctor},
       {"selftest", kCheck, "bitwise and gradient checks of the kernels on this machine", "fulmen-selftest", false},
       {"bench", kCheck, "speed against other libraries and the limits of this machine", "fulmen-bench", false},

@@ -1,31 +1,36 @@
-#include "learner/arithmetic_task.h"
-
+// arithmetic: the quickstart's task. Integer arithmetic in several steps, with worked steps and a GSM8K-style answer:
+//
+//   "12+7*3-5="   ->   "7*3=21;12+21=33;33-5=28;#### 28"
+//
+// Difficulty is the number of operations. Operands are 1..5 (factors 2..5). Its answer stands behind #### and not
+// between tags: the smallest models learn that first.
 #include <vector>
 
-#include "shared/base/file.h"
-#include "shared/base/rng.h"
+#include "shared/task/kinds/kinds.h"
 
-namespace fulmen::learner {
+namespace fulmen::task {
 namespace {
+
+constexpr int kOperandMax = 5;
 
 struct Expression {
   std::vector<int64_t> value;
   std::vector<char> op;  // op[i] stands between value[i] and value[i+1]
 };
 
-Expression draw(base::Stream& rng, int operations, int operand_max) {
+Expression draw(Random& random, int operations) {
   Expression e;
-  e.value.push_back(rng.next_int(1, operand_max));
+  e.value.push_back(random.between(1, kOperandMax));
   for (int i = 0; i < operations; ++i) {
-    const char op = "++-*"[rng.next_int(0, 3)];
+    const char op = "++-*"[random.below(4)];
     const bool after_product = !e.op.empty() && e.op.back() == '*';
     if (op == '*' && !after_product) {  // products of a one-digit and a two-digit number at most
-      e.value.back() = rng.next_int(2, operand_max);
+      e.value.back() = random.between(2, kOperandMax);
       e.op.push_back('*');
-      e.value.push_back(rng.next_int(2, operand_max));
+      e.value.push_back(random.between(2, kOperandMax));
     } else {
       e.op.push_back(op == '*' ? '+' : op);
-      e.value.push_back(rng.next_int(1, operand_max));
+      e.value.push_back(random.between(1, kOperandMax));
     }
   }
   return e;
@@ -38,9 +43,9 @@ std::string text_of(const Expression& e) {
 }
 
 // Reduces one operation at a time, products first, left to right, writing "a*b=c;" for each.
-ArithmeticProblem solve(Expression e) {
-  ArithmeticProblem p;
-  p.operations = static_cast<int>(e.op.size());
+Problem solve(Expression e) {
+  Problem p;
+  p.size = static_cast<int>(e.op.size());
   p.prompt = text_of(e) + "=";
   while (!e.op.empty()) {
     size_t i = 0;
@@ -58,20 +63,20 @@ ArithmeticProblem solve(Expression e) {
   }
   p.answer = std::to_string(e.value[0]);
   p.worked += "#### " + p.answer;
+  p.puzzle = {{"operations", p.size}};
   return p;
 }
 
+Problem generate(Random& random, int difficulty) { return solve(draw(random, difficulty)); }
+
 }  // namespace
 
-ArithmeticProblem make_arithmetic(uint64_t seed, bool held_out, int64_t index, int min_operations, int max_operations,
-                                  int operand_max) {
-  base::Stream rng(seed, base::Purpose::kTask, static_cast<uint64_t>(index), held_out ? 1 : 0);
-  const int operations = static_cast<int>(rng.next_int(min_operations, max_operations));
-  for (;;) {
-    const Expression e = draw(rng, operations, operand_max);
-    const std::string text = text_of(e);
-    if ((base::digest64(text.data(), text.size()) % 8 == 0) == held_out) return solve(e);
-  }
-}
+const Task kArithmetic{.id = 0,
+                       .name = "arithmetic",
+                       .sentence = "integer arithmetic in several steps, the quickstart's task",
+                       .size_means = "operations",
+                       .generate = generate,
+                       .verify = check_integer,
+                       .answers_after_hashes = true};
 
-}  // namespace fulmen::learner
+}  // namespace fulmen::task
