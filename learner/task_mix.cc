@@ -29,7 +29,7 @@ class MixDataset : public Dataset {
   MixDataset(const base::Config& c, Split split, const model::Tokenizer& tokenizer)
       : config_(c), held_out_(split == Split::kEval), tokenizer_(tokenizer) {
     std::vector<base::MixEntry> entries = c.data.mix;
-    if (!c.data.task.empty()) entries = {{.task = c.data.task, .difficulty = c.data.difficulty}};
+    if (!c.data.task.empty()) entries = {{.task = c.data.task, .file = "", .difficulty = c.data.difficulty}};
     double sum = 0;
     for (const base::MixEntry& e : entries) {
       if (held_out_ && e.task.empty()) continue;  // a file holds nothing out; data.eval does

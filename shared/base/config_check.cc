@@ -130,7 +130,7 @@ void validate_for_train(const Config& c) {
     refuse(c, "data.train", "not given, and no data.task or data.mix: training needs prompts from one of them");
   }
   if (!c.data.train.empty() + !c.data.task.empty() + !c.data.mix.empty() > 1) {
-    refuse(c, "data.train", "more than one of data.train, data.task and data.mix: training takes its prompts from one");
+    refuse(c, "data.train", "more than one of data.train, data.task and data.mix: training takes its prompts from one of them");
   }
   if (c.eval.every > 0 && !has_held_out_data(c)) {
     refuse(c, "eval.every", "set, but there is nothing held out: give data.eval or data.task");

@@ -118,8 +118,8 @@ std::vector<std::string> list_items(std::string_view s) {
 }
 
 std::optional<int64_t> integer(std::string_view s) {
-  if (!s.empty() && s[0] == '+') s.remove_prefix(1);
-  if (s.empty() || s.size() > 19 || s.front() == '+') return std::nullopt;
+  if (s.size() > 1 && s[0] == '+' && s[1] != '-') s.remove_prefix(1);  // from_chars takes a minus only
+  if (s.size() > 19) return std::nullopt;
   int64_t value = 0;
   const auto [end, code] = std::from_chars(s.data(), s.data() + s.size(), value);
   if (code != std::errc() || end != s.data() + s.size()) return std::nullopt;

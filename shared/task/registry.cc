@@ -86,7 +86,8 @@ Problem make_problem(const Task& task, const Draw& draw) {
   const int difficulty = random.between(draw.low, draw.high);
   for (;;) {  // about one draw in eight is held out
     Problem p = task.generate(random, difficulty);
-    if ((base::digest64(p.prompt.data(), p.prompt.size()) % 8 == 0) != draw.held_out) continue;
+    const std::string& text = p.identity.empty() ? p.prompt : p.identity;
+    if ((base::digest64(text.data(), text.size()) % 8 == 0) != draw.held_out) continue;
     p.difficulty = difficulty;
     if (p.worked.empty()) p.worked = completion_of(task, p.answer);
     return p;

@@ -73,7 +73,8 @@ Taken calcudoko(const Json& m, const std::string& answer) {
                      {"op", replaced(text_field(region, "operator"), "÷", "/")},
                      {"target", int_field(region, "target", 0, 1'000'000)}});
   }
-  return {{{"n", int_field(m, "grid_size", 1, kMaxSide)}, {"cages", cages}, {"distinct", true}}, answer};
+  return {{{"n", int_field(m, "grid_size", 1, kMaxSide)}, {"cages", cages}, {"distinct", true}, {"extremes", true}},
+          answer};
 }
 
 Taken campsite(const Json& m, const std::string&) {
@@ -179,7 +180,9 @@ Taken norinori(const Json& m, const std::string&) {
     if (!domino.is_array()) throw Error("solution: want dominoes");
     for (const Json& place : domino) {
       const auto rc = int_tuple(place, "solution", 2, 1, static_cast<int>(regions.size()));
-      covered[static_cast<size_t>(rc[0] - 1)].at(static_cast<size_t>(rc[1] - 1)) = "#";
+      auto& row = covered[static_cast<size_t>(rc[0] - 1)];
+      if (rc[1] > static_cast<int>(row.size())) throw Error("solution: a cell lies outside the grid");
+      row[static_cast<size_t>(rc[1] - 1)] = "#";
     }
   }
   return {{{"regions", regions}}, grid_text(covered)};
@@ -193,11 +196,12 @@ Taken numbrix(const Json& m, const std::string&) {
   return {{{"grid", numbers(cells(m, "grid", "0"))}}, grid_text(cells(m, "solution", "0"))};
 }
 
-// The result is a rounded decimal; the exact value is that of the expression the record carries, where it has no
-// powers.
-Taken operation(const Json& m, const std::string&) {
-  const auto value = parse_expression(text_field(m, "simplified_expr")).value;
-  if (!value) throw Error("simplified_expr: no exact value");
+// The result is a decimal, rounded when it is long; then the exact value is that of the expression the record carries,
+// where that has no powers.
+Taken operation(const Json& m, const std::string& answer) {
+  auto value = parse_expression(text_field(m, "simplified_expr")).value;
+  if (!value && answer.size() - std::min(answer.find('.'), answer.size()) < 10) value = read_fraction(answer);
+  if (!value) throw Error("result: got " + answer + ", want one whose exact value is known");
   return {Json::object(), text_of(*value)};
 }
 

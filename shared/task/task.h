@@ -4,7 +4,7 @@
 //
 //   a problem is a function of (task, seed, split, index, difficulty), the same bytes on every machine: counter-based
 //   random numbers, integers only, no distribution of the standard library
-//   splits are disjoint by construction: a problem whose prompt hashes to 0 mod 8 is held out, every other is training
+//   splits are disjoint by construction: a problem whose text hashes to 0 mod 8 is held out, every other is training
 //   difficulty is 1..10; Problem::size, the number of things to find out, grows with it on average
 //   the answer stands between <answer> and </answer>, behind the reasoning (answer.h); one convention for every kind
 //   a verifier checks the rules of the puzzle, not the text of one solution, wherever several solutions are valid
@@ -32,6 +32,7 @@ struct Problem {
   int size = 0;           // things to find out: cells, steps, words (Task::size_means)
   int difficulty = 0;     // set by make_problem
   std::string worked;     // a worked completion; "" = only the answer is known
+  std::string identity;   // the text whose hash chooses the split; "" = the prompt
 };
 
 enum class Finding { kRight, kWrong, kUnreadable };  // unreadable: not an answer of the form asked for

@@ -89,6 +89,8 @@ void run(const std::string& name, int rounds) {
 TEST(Fuzz, DamagedSafetensorsAreReadOrRefused) { run("safetensors", 4000); }
 TEST(Fuzz, DamagedTokenizersAreReadOrRefused) { run("tokenizer_json", 2000); }
 TEST(Fuzz, DamagedConfigsAreReadOrRefused) { run("config_json", 1500); }
+TEST(Fuzz, DamagedPuzzlesAreCheckedOrRefused) { run("task_record", 400); }
+TEST(Fuzz, DamagedAnswersAreJudged) { run("task_answer", 300); }
 
 }  // namespace
 }  // namespace fulmen::fuzz

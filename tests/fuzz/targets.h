@@ -12,6 +12,8 @@ namespace fulmen::fuzz {
 bool read_safetensors(std::string_view bytes);
 bool read_tokenizer_json(std::string_view bytes);
 bool read_config_json(std::string_view bytes);
+bool read_task_record(std::string_view bytes);  // accepted: an answer that is right
+bool read_task_answer(std::string_view bytes);  // the first byte chooses a kind; a response to its puzzle
 
 struct Target {
   const char* name;

@@ -2,10 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <map>
 #include <set>
 
-#include "learner/arithmetic_task.h"
 #include "shared/base/file.h"
+#include "shared/task/task.h"
 
 namespace fulmen::learner {
 namespace {
@@ -35,7 +37,7 @@ int64_t evaluate(const std::string& text) {
 
 TEST(ArithmeticTask, AnswerIsTheValueAndEveryWorkedStepIsTrue) {
   for (int64_t i = 0; i < 2000; ++i) {
-    const ArithmeticProblem p = make_arithmetic(7, i % 2 == 0, i, 1, 5);
+    const task::Problem p = task::make_problem(task::find_task("arithmetic"), {7, i % 2 == 0, i, 1, 5});
     EXPECT_EQ(std::to_string(evaluate(p.prompt)), p.answer) << p.prompt;
     EXPECT_EQ(p.worked.substr(p.worked.rfind("#### ") + 5), p.answer);
     size_t begin = 0;
@@ -50,15 +52,117 @@ TEST(ArithmeticTask, AnswerIsTheValueAndEveryWorkedStepIsTrue) {
   }
 }
 
-TEST(ArithmeticTask, IsAFunctionOfSeedAndIndexAndSplitsAreDisjoint) {
-  std::set<std::string> train, eval;
-  for (int64_t i = 0; i < 3000; ++i) {
-    train.insert(make_arithmetic(1, false, i, 1, 3).prompt);
-    eval.insert(make_arithmetic(1, true, i, 1, 3).prompt);
+// The prompts that earlier versions drew: published runs stay repeatable.
+TEST(ArithmeticTask, ProblemsOfARunAreUnchanged) {
+  const auto prompt = [](bool held_out, int64_t index) {
+    return task::make_problem(task::find_task("arithmetic"), {1, held_out, index, 1, 3}).prompt;
+  };
+  EXPECT_EQ(prompt(false, 0), "2+3+1=");
+  EXPECT_EQ(prompt(false, 5), "2-1=");
+  EXPECT_EQ(prompt(true, 0), "5+4=");
+}
+
+class Mix : public ::testing::Test {
+ protected:
+  std::string path_ = ::testing::TempDir() + "/fulmen_mix_test.jsonl";
+  std::unique_ptr<model::Tokenizer> tokenizer_ = model::load_tokenizer("byte");
+  base::Config config_;
+  void SetUp() override {
+    std::string lines;
+    for (int i = 0; i < 10; ++i)
+      lines += R"({"data_source":"file","prompt":"p)" + std::to_string(i) +
+               R"(","reward_model":{"ground_truth":"1"}})" + "\n";
+    base::write_file_atomic(path_, lines);
+    config_.data.max_prompt_tokens = 4000;
+    config_.algorithm.prompts_per_step = 10;
+    config_.data.mix = {{.task = "sudoku", .file = "", .difficulty = "1..9", .weight = 2},
+                        {.task = "", .file = path_, .weight = 1},
+                        {.task = "cipher", .file = "", .difficulty = "3", .weight = 1}};
   }
-  EXPECT_EQ(make_arithmetic(1, false, 5, 1, 3).prompt, make_arithmetic(1, false, 5, 1, 3).prompt);
-  EXPECT_NE(make_arithmetic(1, false, 5, 1, 3).prompt, make_arithmetic(2, false, 5, 1, 3).prompt);
-  for (const std::string& p : eval) EXPECT_EQ(train.count(p), 0u) << p;
+  static int difficulty_of(const PromptRecord& r) {
+    const std::string key = "\"difficulty\":";
+    return std::stoi(r.extra_info.substr(r.extra_info.find(key) + key.size()));
+  }
+};
+
+TEST_F(Mix, SharesFollowTheWeightsAndAFileGoesInEpochs) {
+  const auto d = make_dataset(config_, Split::kTrain, *tokenizer_);
+  std::map<std::string, int> counts;
+  std::vector<std::string> from_file;
+  for (int64_t n = 0; n < 400; ++n) {
+    const PromptRecord r = d->record(n);
+    ++counts[r.data_source];
+    if (r.data_source == "file") from_file.push_back(r.prompt);
+  }
+  EXPECT_NEAR(counts["logic/sudoku"], 200, 40);
+  EXPECT_NEAR(counts["file"], 100, 30);
+  EXPECT_NEAR(counts["logic/cipher"], 100, 30);
+  ASSERT_GE(from_file.size(), 50u);
+  for (size_t epoch = 0; epoch < 5; ++epoch)
+    EXPECT_EQ(std::set<std::string>(from_file.begin() + static_cast<std::ptrdiff_t>(10 * epoch),
+                                    from_file.begin() + static_cast<std::ptrdiff_t>(10 * epoch + 10))
+                  .size(),
+              10u);
+}
+
+TEST_F(Mix, APromptIsAFunctionOfItsNumberAlone) {
+  const auto forward = make_dataset(config_, Split::kTrain, *tokenizer_),
+             resumed = make_dataset(config_, Split::kTrain, *tokenizer_);
+  std::vector<std::string> prompts;
+  for (int64_t n = 0; n < 60; ++n) prompts.push_back(forward->record(n).prompt);
+  for (int64_t n = 59; n >= 0; --n) EXPECT_EQ(resumed->record(n).prompt, prompts[static_cast<size_t>(n)]);
+  EXPECT_EQ(resumed->record(9000).prompt, forward->record(9000).prompt);
+}
+
+TEST_F(Mix, ACurriculumRaisesTheHighestDifficulty) {
+  config_.data.mix = {{.task = "cipher", .file = "", .difficulty = "1..9", .weight = 1}};
+  config_.data.curriculum_steps = 16;
+  const auto d = make_dataset(config_, Split::kTrain, *tokenizer_);
+  const auto highest = [&](int64_t step) {
+    int most = 0;
+    for (int64_t n = 10 * step; n < 10 * step + 10; ++n) most = std::max(most, difficulty_of(d->record(n)));
+    return most;
+  };
+  EXPECT_EQ(highest(0), 1);
+  EXPECT_EQ(highest(1), 1);
+  for (const int64_t step : {2, 4, 8, 12}) EXPECT_LE(highest(step), 1 + step / 2);
+  int most = 0;
+  for (int64_t step = 16; step < 22; ++step) most = std::max(most, highest(step));
+  EXPECT_EQ(most, 9);
+  const auto held_out = make_dataset(config_, Split::kEval, *tokenizer_);
+  most = 0;
+  for (int64_t n = 0; n < 20; ++n) most = std::max(most, difficulty_of(held_out->record(n)));
+  EXPECT_GT(most, 5) << "held-out problems come from the whole range";
+}
+
+TEST_F(Mix, HeldOutProblemsAreOfTheTasksUnlessThereIsAFile) {
+  const auto d = make_dataset(config_, Split::kEval, *tokenizer_);
+  for (int64_t n = 0; n < 20; ++n) EXPECT_NE(d->record(n).data_source, "file");
+  config_.data.eval = path_;
+  EXPECT_EQ(make_dataset(config_, Split::kEval, *tokenizer_)->size(), 10);
+}
+
+TEST_F(Mix, MistakesAreNamed) {
+  const auto error_of = [&](const base::MixEntry& e) -> std::string {
+    config_.data.mix = {e};
+    try {
+      check_data(config_);
+    } catch (const base::ConfigError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_NE(error_of({.task = "sudko", .file = ""}).find("did you mean sudoku?"), std::string::npos);
+  EXPECT_NE(error_of({.task = "sudoku", .file = "", .difficulty = "0..3"}).find("within 1..10"), std::string::npos);
+  EXPECT_NE(error_of({.task = "sudoku", .file = "", .difficulty = "3..11"}).find("within 1..10"), std::string::npos);
+  EXPECT_EQ(error_of({.task = "sudoku", .file = "", .difficulty = "3..10"}), "");
+  config_.data.max_prompt_tokens = 20;
+  try {
+    make_dataset(config_, Split::kTrain, *tokenizer_)->record(0);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("task sudoku, difficulty"), std::string::npos) << e.what();
+  }
 }
 
 TEST(ShuffledIndex, EachEpochIsAPermutationOfItsOwn) {

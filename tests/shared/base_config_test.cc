@@ -54,6 +54,51 @@ TEST_F(ConfigTest, UnknownKeyNamesTheNearestOneAndItsPlace) {
   EXPECT_EQ(rejects("", {"zzzzzzzz.qqqqqqqqqqqq=2"}), "unknown key zzzzzzzz.qqqqqqqqqqqq [command line]");
 }
 
+TEST_F(ConfigTest, AMixOfSourcesIsReadPrintedAndReadAgain) {
+  const Config c = load(
+      "data:\n  mix:\n    - {task: sudoku, difficulty: 2..4, weight: 0.25}\n    - file: \"a b.jsonl\"\n  "
+      "curriculum_steps: 20\n");
+  ASSERT_EQ(c.data.mix.size(), 2u);
+  EXPECT_EQ(c.data.mix[0].task, "sudoku");
+  EXPECT_EQ(c.data.mix[0].difficulty, "2..4");
+  EXPECT_EQ(c.data.mix[0].weight, 0.25f);
+  EXPECT_EQ(c.data.mix[1].file, "a b.jsonl");
+  EXPECT_EQ(c.data.mix[1].weight, 1.0f);
+  EXPECT_EQ(c.data.curriculum_steps, 20);
+  EXPECT_NE(
+      to_yaml(c, true).find("mix: [{task: sudoku, difficulty: 2..4, weight: 0.25}, {file: \"a b.jsonl\", weight: 1}]"),
+      std::string::npos)
+      << to_yaml(c, true);
+  EXPECT_EQ(to_yaml(load(to_yaml(c, false)), false), to_yaml(c, false));
+  const Config from_words = load("", {"data.mix=[{task: cipher, weight: 2}, {file: x.jsonl}]"});
+  EXPECT_EQ(from_words.data.mix.size(), 2u);
+  EXPECT_EQ(from_words.data.mix[0].weight, 2.0f);
+  EXPECT_TRUE(load("", {"data.mix=[]"}).data.mix.empty());
+}
+
+TEST_F(ConfigTest, MistakesInAMixAreNamed) {
+  EXPECT_EQ(rejects("data:\n  mix:\n    - task: sudoku\n      wieght: 2\n"),
+            "unknown key data.mix[0].wieght, did you mean weight? [FILE:4]");
+  EXPECT_EQ(rejects("data:\n  mix:\n    - {task: a, weight: x}\n"),
+            "data.mix[0].weight: got \"x\", want number in 0..1000000 [FILE:3]");
+  EXPECT_EQ(rejects("data:\n  mix:\n    - {task: a, task: b}\n"), "data.mix[0].task is given twice [FILE:3]");
+  EXPECT_EQ(rejects("data:\n  mix:\n    - {task: a, file: b}\n"),
+            "data.mix: entry 0: want either task or file [FILE:2]");
+  EXPECT_EQ(rejects("data:\n  mix:\n    - {task: a}\n    - {task: a, weight: 0}\n"),
+            "data.mix: entry 1: weight is 0, want more than 0 [FILE:2]");
+  EXPECT_NE(rejects("data:\n  mix:\n    - {task: a, difficulty: 4..2}\n").find("LOW..HIGH"), std::string::npos);
+  EXPECT_EQ(rejects("data:\n  mix: sudoku\n"), "data.mix: got \"sudoku\", want list of sources [FILE:2]");
+  EXPECT_EQ(rejects("data:\n  mix: [sudoku]\n"), "data.mix: got the list [sudoku], want list of sources [FILE:2]");
+  EXPECT_EQ(rejects("data:\n  mix: [{task: [a]}]\n"), "data.mix: want KEY: VALUE in each table [FILE:2]");
+  EXPECT_EQ(rejects("data:\n  mix: [{task: a}, b]\n"),
+            "data.mix: a list holds plain values or tables, not both [FILE:2]");
+  EXPECT_EQ(rejects("rollout:\n  stop: [{a: b}]\n"), "rollout.stop: got a list of tables, want list [FILE:2]");
+  EXPECT_NE(error_of([&] {
+              validate_for_train(load("", {"model.path=m", "data.task=x", "data.mix=[{task: y}]"}));
+            }).find("more than one of data.train, data.task and data.mix"),
+            std::string::npos);
+}
+
 TEST_F(ConfigTest, WrongTypeAndRangeSayGotAndWant) {
   EXPECT_EQ(rejects("rollout:\n  workers: two\n"), "rollout.workers: got \"two\", want integer in 1..4096 [FILE:2]");
   EXPECT_EQ(rejects("", {"rollout.workers=0"}), "rollout.workers: got \"0\", want integer in 1..4096 [command line]");
@@ -127,7 +172,7 @@ TEST_F(ConfigTest, RelativeClipBoundsAreRefused) {
   EXPECT_NE(rejects("", {"algorithm.ratio_max=0.2"}).find("is 1.2 [command line]"), std::string::npos);
   EXPECT_NE(rejects("", {"algorithm.ratio_min=1.1"}).find("at most 1"), std::string::npos);
   EXPECT_NE(rejects("", {"data.difficulty=3..1"}).find("LOW..HIGH"), std::string::npos);
-  EXPECT_NE(rejects("", {"data.difficulty=3"}).find("LOW..HIGH"), std::string::npos);
+  EXPECT_NE(rejects("", {"data.difficulty=3-5"}).find("LOW..HIGH"), std::string::npos);
 }
 
 class TrainConfigTest : public ConfigTest {

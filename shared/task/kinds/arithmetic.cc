@@ -46,7 +46,8 @@ std::string text_of(const Expression& e) {
 Problem solve(Expression e) {
   Problem p;
   p.size = static_cast<int>(e.op.size());
-  p.prompt = text_of(e) + "=";
+  p.identity = text_of(e);
+  p.prompt = p.identity + "=";
   while (!e.op.empty()) {
     size_t i = 0;
     for (size_t k = 0; k < e.op.size(); ++k)

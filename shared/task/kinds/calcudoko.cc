@@ -32,6 +32,12 @@ int combine(char op, std::vector<int> v) {
   return static_cast<int>(value);
 }
 
+// SynLogic's way with - and /: of the largest and the smallest alone, the quotient rounded down.
+int combine_extremes(char op, const std::vector<int>& v) {
+  const auto [low, high] = std::minmax_element(v.begin(), v.end());
+  return op == '-' ? *high - *low : op == '/' ? *high / *low : combine(op, v);
+}
+
 bool fits(const Domains& d, const Cage& cage) {
   std::vector<int> known;
   for (const int c : cage.cells)
@@ -174,7 +180,7 @@ Check verify(const Question& q, std::string_view answer) {
   const GridAnswer a = read_filled_grid(answer, none, 1, n);
   if (a.check.finding != Finding::kRight) return a.check;
   if (std::string defect = latin_defect(a.grid); !defect.empty()) return wrong(std::move(defect));
-  const bool distinct = bool_field(q.puzzle, "distinct", true);
+  const bool distinct = bool_field(q.puzzle, "distinct", true), extremes = bool_field(q.puzzle, "extremes", false);
   for (const Json& cage : list_field(q.puzzle, "cages")) {
     const std::string op = text_field(cage, "op");
     if (op.size() != 1 || std::string("+-*/").find(op) == std::string::npos) throw Error("puzzle: op: want + - * or /");
@@ -185,7 +191,8 @@ Check verify(const Question& q, std::string_view answer) {
     }
     if (values.empty()) throw Error("puzzle: cells: want at least one");
     const int target = int_field(cage, "target", -1'000'000'000, 1'000'000'000);
-    if (combine(op[0], values) != target) return wrong(fmt::format("the cage {}{} has another value", target, op));
+    if ((extremes ? combine_extremes(op[0], values) : combine(op[0], values)) != target)
+      return wrong(fmt::format("the cage {}{} has another value", target, op));
     std::sort(values.begin(), values.end());
     if (distinct && std::adjacent_find(values.begin(), values.end()) != values.end())
       return wrong(fmt::format("the cage {}{} holds a number twice", target, op));

@@ -4,18 +4,10 @@
 #include <algorithm>
 
 #include "shared/task/kinds/kinds.h"
+#include "shared/task/regions.h"
 
 namespace fulmen::task {
 namespace {
-
-std::vector<int> neighbours(int cell, int h, int w) {
-  std::vector<int> out;
-  for (const auto& [dr, dc] : {std::pair{0, 1}, {1, 0}, {0, -1}, {-1, 0}}) {
-    const int r = cell / w + dr, c = cell % w + dc;
-    if (r >= 0 && c >= 0 && r < h && c < w) out.push_back(r * w + c);
-  }
-  return out;
-}
 
 // First block of four walls in random order of places; -1: none.
 int wall_block(const std::vector<int>& island, int n, Random& random) {
@@ -35,7 +27,7 @@ bool grow(Random& random, std::vector<int>& island, int n, int largest) {
     const int block = wall_block(island, n, random);
     if (block == -1) return true;
     const auto is_free = [&](int cell) {
-      const auto around = neighbours(cell, n, n);
+      const auto around = edge_neighbours(cell, n, n);
       return island[static_cast<size_t>(cell)] == 0 && std::all_of(around.begin(), around.end(), [&](int j) {
                return island[static_cast<size_t>(j)] == 0 || island[static_cast<size_t>(j)] == name;
              });
@@ -50,7 +42,7 @@ bool grow(Random& random, std::vector<int>& island, int n, int largest) {
     while (static_cast<int>(cells.size()) < wanted) {
       std::vector<int> next;
       for (const int cell : cells)
-        for (const int j : neighbours(cell, n, n))
+        for (const int j : edge_neighbours(cell, n, n))
           if (is_free(j)) next.push_back(j);
       if (next.empty()) break;
       cells.push_back(random.pick(next));
@@ -124,7 +116,7 @@ Check verify(const Question& q, std::string_view answer) {
         if (!value) throw Error("puzzle: grid: want numbers, . and X");
         ++numbers, want = *value;
       }
-      for (const int j : neighbours(cells[k], h, w)) {
+      for (const int j : edge_neighbours(cells[k], h, w)) {
         if (seen[static_cast<size_t>(j)] || in(*grid, j) == "A") continue;
         seen[static_cast<size_t>(j)] = true;
         cells.push_back(j);

@@ -4,18 +4,10 @@
 #include <numeric>
 
 #include "shared/task/kinds/kinds.h"
+#include "shared/task/regions.h"
 
 namespace fulmen::task {
 namespace {
-
-std::vector<int> neighbours(int cell, int n) {
-  std::vector<int> out;
-  for (const auto& [dr, dc] : {std::pair{0, 1}, {1, 0}, {0, -1}, {-1, 0}}) {
-    const int r = cell / n + dr, c = cell % n + dc;
-    if (r >= 0 && c >= 0 && r < n && c < n) out.push_back(r * n + c);
-  }
-  return out;
-}
 
 // A path over all cells: the snake, stirred by reversing a part at one end (backbite moves).
 std::vector<int> random_path(Random& random, int n) {
@@ -24,7 +16,7 @@ std::vector<int> random_path(Random& random, int n) {
     for (int c = 0; c < n; ++c) path.push_back(r * n + (r % 2 == 0 ? c : n - 1 - c));
   for (int k = 0; k < 10 * n * n; ++k) {
     if (random.chance(50)) std::reverse(path.begin(), path.end());
-    const int next = random.pick(neighbours(path.back(), n));
+    const int next = random.pick(edge_neighbours(path.back(), n, n));
     const auto at = std::find(path.begin(), path.end(), next);
     std::reverse(at + 1, path.end());
   }
@@ -64,7 +56,7 @@ class Walker {
     const bool given = number_[static_cast<size_t>(cell)] != 0;
     if (!given) number_[static_cast<size_t>(cell)] = value;
     const int hint = upcoming_[static_cast<size_t>(value) + 1];
-    for (const int next : neighbours(cell, n_)) {
+    for (const int next : edge_neighbours(cell, n_, n_)) {
       const int there = number_[static_cast<size_t>(next)];
       if (there != 0 ? there != value + 1 : place_[static_cast<size_t>(value) + 1] != -1) continue;
       if (hint != 0) {  // the next given number must still be within reach

@@ -6,20 +6,12 @@
 
 #include "shared/task/domains.h"
 #include "shared/task/kinds/kinds.h"
+#include "shared/task/regions.h"
 
 namespace fulmen::task {
 namespace {
 
 using Place = std::pair<int, int>;
-
-std::vector<int> neighbours4(int cell, int n) {
-  std::vector<int> out;
-  for (const auto& [dr, dc] : {std::pair{0, 1}, {1, 0}, {0, -1}, {-1, 0}}) {
-    const int r = cell / n + dr, c = cell % n + dc;
-    if (r >= 0 && c >= 0 && r < n && c < n) out.push_back(r * n + c);
-  }
-  return out;
-}
 
 // Columns of the stars by row: a permutation whose neighbours differ by at least two.
 std::vector<int> random_stars(Random& random, int n) {
@@ -38,14 +30,7 @@ std::vector<int> random_regions(Random& random, const std::vector<int>& stars) {
   const int n = static_cast<int>(stars.size());
   std::vector<int> region(static_cast<size_t>(n * n), -1);
   for (int r = 0; r < n; ++r) region[static_cast<size_t>(r * n + stars[static_cast<size_t>(r)])] = r;
-  for (int left = n * n - n; left > 0;) {
-    const int cell = random.below(region.size());
-    if (region[static_cast<size_t>(cell)] != -1) continue;
-    const int from = region[static_cast<size_t>(random.pick(neighbours4(cell, n)))];
-    if (from == -1) continue;
-    region[static_cast<size_t>(cell)] = from;
-    --left;
-  }
+  grow_regions(random, region, n);
   return region;
 }
 
@@ -78,49 +63,25 @@ Found solve(const std::vector<int>& region, int n) {
     if (std::count(can.begin(), can.end(), Domain{0}) != 0) return false;
     return all_different(d, rows);
   };
-  return search(Domains(static_cast<size_t>(n), range(0, n - 1)), narrow, 2, 4000);
+  return search(Domains(static_cast<size_t>(n), range(0, n - 1)), narrow, 2, 1500);
 }
 
-bool is_connected_without(const std::vector<int>& region, int cell, int n) {
-  const int own = region[static_cast<size_t>(cell)];
-  std::vector<int> todo;
-  std::set<int> seen;
-  int total = 0;
-  for (int i = 0; i < n * n; ++i) {
-    if (i == cell || region[static_cast<size_t>(i)] != own) continue;
-    if (total++ == 0) todo.push_back(i), seen.insert(i);
-  }
-  while (!todo.empty()) {
-    const int at = todo.back();
-    todo.pop_back();
-    for (const int next : neighbours4(at, n))
-      if (next != cell && region[static_cast<size_t>(next)] == own && seen.insert(next).second) todo.push_back(next);
-  }
-  return static_cast<int>(seen.size()) == total;
+std::vector<bool> marks_of(const Domains& columns, int n) {
+  std::vector<bool> marks(static_cast<size_t>(n * n));
+  for (int r = 0; r < n; ++r) marks[static_cast<size_t>(r * n + value_of(columns[static_cast<size_t>(r)]))] = true;
+  return marks;
 }
 
-// While there is another solution: one of its stars moves into a neighbouring region, which then has two.
 bool make_unique(Random& random, std::vector<int>& region, const std::vector<int>& stars) {
   const int n = static_cast<int>(stars.size());
+  Domains gold;
+  for (const int c : stars) gold.push_back(only(c));
   for (int round = 0; round < 60; ++round) {
     const Found f = solve(region, n);
     if (f.unique()) return true;
     if (!f.complete) return false;
-    const Domains& other =
-        std::equal(stars.begin(), stars.end(), f.first.begin(), [](int c, Domain d) { return value_of(d) == c; })
-            ? f.last
-            : f.first;
-    std::vector<std::pair<int, int>> moves;
-    for (int r = 0; r < n; ++r) {
-      const int c = value_of(other[static_cast<size_t>(r)]), cell = r * n + c;
-      if (c == stars[static_cast<size_t>(r)] || !is_connected_without(region, cell, n)) continue;
-      for (const int next : neighbours4(cell, n))
-        if (region[static_cast<size_t>(next)] != region[static_cast<size_t>(cell)])
-          moves.emplace_back(cell, region[static_cast<size_t>(next)]);
-    }
-    if (moves.empty()) return false;
-    const auto [cell, to] = random.pick(moves);
-    region[static_cast<size_t>(cell)] = to;
+    const Domains& other = f.first == gold ? f.last : f.first;
+    if (!exclude_solution(random, region, n, marks_of(gold, n), marks_of(other, n))) return false;
   }
   return false;
 }
@@ -129,7 +90,7 @@ Problem generate(Random& random, int difficulty) {
   static constexpr int kSides[] = {4, 5, 5, 6, 6, 7, 7, 8, 9, 10};
   const int n = kSides[difficulty - 1];
   std::vector<int> stars, region;
-  for (int attempt = 0; attempt < 20; ++attempt) {
+  for (int attempt = 0; attempt < 10; ++attempt) {
     stars = random_stars(random, n);
     region = random_regions(random, stars);
     if (make_unique(random, region, stars)) break;

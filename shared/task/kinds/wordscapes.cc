@@ -24,12 +24,14 @@ bool fits(const Board& b, const std::string& word, int r, int c, bool is_down) {
   const int dr = is_down ? 1 : 0, dc = is_down ? 0 : 1, length = static_cast<int>(word.size());
   if (r < 0 || c < 0 || r + dr * (length - 1) >= n || c + dc * (length - 1) >= n) return false;
   if (at(r - dr, c - dc) != "0" || at(r + dr * length, c + dc * length) != "0") return false;
-  int crossings = 0;
+  int crossings = 0, last_crossing = -2;
   for (int i = 0; i < length; ++i) {
     const int y = r + dr * i, x = c + dc * i;
     const std::string there = at(y, x);
     if (there != "0") {
       if (there[0] != word[static_cast<size_t>(i)]) return false;
+      if (last_crossing == i - 1) return false;  // two in a row: along a word of the same direction
+      last_crossing = i;
       ++crossings;
     } else if (at(y + dc, x + dr) != "0" || at(y - dc, x - dr) != "0") {
       return false;
