@@ -94,7 +94,7 @@ TEST_F(ConfigTest, MistakesInAMixAreNamed) {
             "data.mix: a list holds plain values or tables, not both [FILE:2]");
   EXPECT_EQ(rejects("rollout:\n  stop: [{a: b}]\n"), "rollout.stop: got a list of tables, want list [FILE:2]");
   EXPECT_NE(error_of([&] {
-              validate_for_train(load("", {"model.path=m", "data.task=x", "data.mix=[{task: y}]"}));
+              validate_for_train(load("", {"model.path=/", "data.task=x", "data.mix=[{task: y}]"}));
             }).find("more than one of data.train, data.task and data.mix"),
             std::string::npos);
 }
@@ -178,7 +178,7 @@ TEST_F(ConfigTest, RelativeClipBoundsAreRefused) {
 class TrainConfigTest : public ConfigTest {
  protected:
   std::string train_rejects(std::vector<std::string> overrides) {
-    overrides.insert(overrides.begin(), {"model.path=m", "data.task=arithmetic"});
+    overrides.insert(overrides.begin(), {"model.path=/", "data.task=arithmetic"});
     return error_of([&] { validate_for_train(load("", overrides)); });
   }
 };
