@@ -1,5 +1,7 @@
 #include "reward/logic.h"
 
+#include <fmt/core.h>
+
 #include <nlohmann/json.hpp>
 
 #include "shared/task/synlogic.h"
@@ -31,9 +33,9 @@ class Logic : public Function {
     if (!extra.is_object()) return make_verdict(Kind::kError, 0, kNoPuzzle);
     const task::Task* t = task_of(r, extra);
     if (t == nullptr)
-      return make_verdict(
-          Kind::kError, 0,
-          "no logic task " + (r.data_source.empty() ? r.kind : r.data_source) + "; fulmen task list shows them");
+      return make_verdict(Kind::kError, 0,
+                          fmt::format("no logic task is called \"{}\"; fulmen task list shows them",
+                                      r.data_source.empty() ? r.kind : r.data_source));
     try {
       task::Check check;
       if (extra.contains("puzzle")) {

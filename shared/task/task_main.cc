@@ -27,6 +27,14 @@ void list_tasks() {
     print_line(fmt::format("{:<32}{:<84}{}", t->name, t->sentence, t->size_means));
 }
 
+const task::Task& known_task(const std::string& name) {
+  try {
+    return task::find_task(name);
+  } catch (const Error& e) {
+    throw base::ConfigError(e.what());  // nothing was started: wrong usage
+  }
+}
+
 struct Generate {
   std::string kind, difficulty = "1..3", split = "train";
   int64_t count = 10, seed = 1, index = 0;
@@ -34,9 +42,10 @@ struct Generate {
 };
 
 void generate(const Generate& g) {
-  const task::Task& t = task::find_task(g.kind);
   const auto range = base::parse_range(g.difficulty);
-  if (!range) throw base::ConfigError("--difficulty: got " + g.difficulty + ", want N or LOW..HIGH");
+  if (!range || range->first < 1 || range->first > range->second || range->second > task::kMaxDifficulty)
+    throw base::ConfigError("--difficulty: got " + g.difficulty + ", want N or LOW..HIGH within 1..10");
+  const task::Task& t = known_task(g.kind);
   for (int64_t i = g.index; i < g.index + g.count; ++i) {
     const task::Draw draw{static_cast<uint64_t>(g.seed), g.split == "eval", i, range->first, range->second};
     const task::Problem p = task::make_problem(t, draw);
