@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <fstream>
+#include <functional>
+#include <iterator>
 
 #include "kernels/error.h"
 #include "reward/code/code_tests.h"
@@ -15,13 +18,19 @@ namespace {
 
 constexpr double kDefaultCpuS = 10, kDefaultAssertsCpuS = 30;
 
+size_t content_hash(const std::string& file) {
+  std::ifstream in(file, std::ios::binary);
+  FULMEN_CHECK(in.good(), "code: cannot read profile " + file);
+  return std::hash<std::string>()({std::istreambuf_iterator<char>(in), {}});
+}
+
 class Code : public Function {
  public:
   explicit Code(const CodeOptions& options)
       : options_(options), sandbox_({options.sandbox, options.profiles, options.cgroup}) {
     options_.language = language_name(options.language.empty() ? "python" : options.language);
     version_ = fmt::format("code-1({},cpu_s={},memory_mb={}", options_.language, options_.cpu_s, options_.memory_mb);
-    for (const std::string& p : options_.profiles) version_ += "," + p;
+    for (const std::string& p : options_.profiles) version_ += fmt::format(",{}:{:x}", p, content_hash(p));
     version_ += ")";
   }
 

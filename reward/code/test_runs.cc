@@ -234,7 +234,10 @@ Tally run_asserts(const TestRun& run, const std::string& code) {
       tally.passed++;
     } else {
       const std::string message = messages[i];
-      tally.fail(fmt::format("test {}: {} {}", i + 1, message.rfind("AssertionError", 0) == 0 ? "WA" : "RE", message));
+      const bool wrong = message.rfind("AssertionError", 0) == 0;
+      const std::string source = t.asserts[i].find('\n') == std::string::npos ? t.asserts[i].substr(0, 100) : "";
+      tally.fail(
+          fmt::format("test {}: {} {}{}{}", i + 1, wrong ? "WA" : "RE", message, source.empty() ? "" : " in ", source));
     }
   }
   if (passed.size() < tally.total) {  // the program ended, or never loaded
