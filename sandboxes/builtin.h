@@ -6,6 +6,6 @@
 namespace fulmen::sandboxes {
 
 const std::vector<const char*>& builtin_profiles();
-const char* warm_python_source();  // python/warm.py
+const char* warm_python_source();  // python/values.py, tests.py, warm.py, joined
 
 }  // namespace fulmen::sandboxes

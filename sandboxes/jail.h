@@ -7,7 +7,7 @@
 //             -> init (one a run, pid 1 of the run's own pid, mount and ipc namespaces) -> the program (pid 2).
 // The jailer owns the prepared root; init mounts a fresh /proc and /tmp over it, starts the program, reaps, and
 // reports. When init ends, the kernel kills every process of the run, whatever it forked; the jailer tells the
-// supervisor only after that. The program holds no descriptor but the Slot ones below, no capability, and a seccomp
+// supervisor only after that. The program holds no descriptor but the first of JailFd, no capability, and a seccomp
 // filter.
 
 #include <cstddef>

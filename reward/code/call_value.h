@@ -1,6 +1,6 @@
 #pragma once
 // Values that a function under test returned, against the expected ones. Both are JSON; the returned one carries
-// Python's further types as {"t":TYPE,"v":...} (sandboxes/python/warm.py).
+// Python's further types as {"t":TYPE,"v":...} (sandboxes/python/values.py).
 
 #include <string>
 #include <vector>
