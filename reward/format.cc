@@ -2,8 +2,8 @@
 
 #include <cctype>
 
-#include "reward/final_answer.h"
 #include "reward/functions.h"
+#include "reward/math/answer_text.h"
 
 namespace fulmen::reward {
 namespace {
@@ -51,7 +51,7 @@ class Format : public Function {
 
   Verdict score(const Record& r) override {
     std::string why = defect_of_reasoning(r.prompt, r.response);
-    if (why.empty()) why = defect_of_answer(*without_reasoning(r.response));
+    if (why.empty()) why = defect_of_answer(*math::without_reasoning(r.response));
     const double score = why.empty() ? 1 : 0;
     return make_verdict(Kind::kScore, score, std::move(why));
   }
@@ -74,7 +74,7 @@ class Format : public Function {
   std::string defect_of_answer(std::string_view text) const {
     if (words(text) == 0) return "nothing after the reasoning";
     if (!options_.final_answer) return "";
-    std::vector<FoundAnswer> found = find_answers(text);
+    std::vector<math::FoundAnswer> found = math::find_answers(text);
     if (found.empty()) return "no final answer: looked for \"#### 42\" and \"\\boxed{42}\"";
     if (found.size() > 1) return std::to_string(found.size()) + " final answers, want one";
     if (found[0].answer.empty()) return "the final answer is empty";

@@ -9,16 +9,12 @@
 
 namespace fulmen::reward {
 
-// "math": 1 when the final answer (final_answer.h) and the ground truth are the same rational number (math_number.h),
-// else 0. No answer: unparsable. A ground truth that is not a number: error. profile: "" and "strict".
-std::unique_ptr<Function> make_math(const std::string& profile);
-
 // "format": 1 when the response is one reasoning between one pair of <think> and </think>, at the very beginning and
 // with at least `words` words, and then something else; else 0. The opening tag may be the end of the prompt.
 struct FormatOptions {
   bool tags_required = true;  // false: a response without any tag is fine too
   bool final_answer =
-      false;  // true: after the reasoning exactly one final answer (final_answer.h), and it ends the text
+      false;  // true: after the reasoning exactly one final answer (math/answer_text.h), and it ends the text
   int words = 1;
 };
 std::unique_ptr<Function> make_format(const FormatOptions& options);

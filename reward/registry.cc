@@ -14,6 +14,7 @@
 #include "reward/http_function.h"
 #include "reward/line_host.h"
 #include "reward/logic.h"
+#include "reward/math/math_function.h"
 #include "reward/python_host.h"
 #include "reward/weighted_sum.h"
 #include "shared/base/config.h"
@@ -30,7 +31,7 @@ struct Entry {
 };
 
 std::unique_ptr<Function> make_math_of(FunctionSpec& spec, const RewardOptions& options) {
-  return make_math(spec.text("profile", options.profile));
+  return math::make_math(spec.text("profile", options.profile));
 }
 
 std::unique_ptr<Function> make_logic_of(FunctionSpec&, const RewardOptions&) { return make_logic(); }

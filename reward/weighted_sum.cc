@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "kernels/error.h"
-#include "reward/final_answer.h"
+#include "reward/math/answer_text.h"
 
 namespace fulmen::reward {
 namespace {
@@ -29,7 +29,7 @@ class Views {
     if (with_reasoning) return &r;
     if (open_[i]) return nullptr;
     if (cut_[i]) return cut_[i].get();
-    const auto rest = without_reasoning(r.response);
+    const auto rest = math::without_reasoning(r.response);
     if (!rest) {
       open_[i] = true;
       return nullptr;

@@ -2,6 +2,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "tests/fuzz/math_targets.h"
 #include "tests/fuzz/targets.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

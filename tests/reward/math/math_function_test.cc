@@ -1,3 +1,5 @@
+#include "reward/math/math_function.h"
+
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -5,8 +7,9 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "reward/final_answer.h"
+#include "kernels/error.h"
 #include "reward/functions.h"
+#include "reward/math/answer_text.h"
 
 namespace fulmen::reward {
 namespace {
@@ -22,7 +25,7 @@ bool right(const std::string& response, const std::string& ground_truth) {
   Verdict v = judge(response, ground_truth);
   EXPECT_TRUE(v.kind == Kind::kScore) << response << ": " << v.detail;
   EXPECT_TRUE(v.score == 0 || v.score == 1);
-  EXPECT_EQ(v.score == 1, v.detail.empty()) << "a wrong answer says why";
+  EXPECT_FALSE(v.detail.empty()) << "a verdict says what was compared";
   return v.score == 1;
 }
 
@@ -37,6 +40,7 @@ TEST(MathAnswer, FindsTheAnswerInBothForms) {
   EXPECT_TRUE(right("\\boxed{\\boxed{34}}", "34"));
   EXPECT_TRUE(right("\\boxed{\\frac{1}{2}}", "0.5"));
   EXPECT_TRUE(right("#### \\boxed{34}", "34"));
+  EXPECT_TRUE(right("\\\\boxed{\\\\frac{1}{2}}", "0.5"));
   EXPECT_TRUE(right("**Final**: #### **34**", "34"));
   EXPECT_FALSE(right("#### 43", "42"));
   EXPECT_FALSE(right("#### 42", "42\\%"));
@@ -65,7 +69,7 @@ TEST(MathAnswer, HedgingDoesNotPass) {
 
 TEST(MathAnswer, NoAnswerIsUnparsableAndSaysWhatWasLookedFor) {
   for (const char* response :
-       {"", "34", "the answer is 34", "... \\boxed{34", "##### 34", "### 34", "#### none", "\\boxed 34"}) {
+       {"", "34", "it is 34", "... \\boxed{34", "##### 34", "### 34", "#### none", "\\boxed 34", "<answer>34"}) {
     Verdict v = judge(response, "34");
     EXPECT_TRUE(v.kind == Kind::kUnparsable) << response;
     EXPECT_NE(v.detail.find("####"), std::string::npos);
@@ -81,12 +85,69 @@ TEST(MathAnswer, ReasoningIsCutBeforeAnAnswerIsLookedFor) {
   EXPECT_TRUE(right("was opened in the prompt \\boxed{33}</think>#### 34", "34"));
 }
 
-TEST(MathAnswer, GroundTruthThatIsNoNumberIsAnErrorNamingIt) {
-  Verdict v = judge("#### 1", "thirty-four");
-  EXPECT_TRUE(v.kind == Kind::kError);
-  EXPECT_NE(v.detail.find("thirty-four"), std::string::npos);
-  EXPECT_TRUE(judge("#### 1", "").kind == Kind::kError);
+TEST(MathAnswer, AnAnnouncedAnswerAndATagCountWhereNothingElseIsMarked) {
+  EXPECT_TRUE(right("Well. The answer is 34.", "34"));
+  EXPECT_TRUE(right("**Final Answer:** $\\frac{1}{2}$. That was easy.", "0.5"));
+  EXPECT_TRUE(right("The answer is (B).", "B"));
+  EXPECT_TRUE(right("<answer> 34 </answer>", "34"));
+  EXPECT_TRUE(right("<answer>\\boxed{34}</answer>", "34"));
+  EXPECT_FALSE(right("The answer is 34 or maybe 35.", "34"));
+  EXPECT_FALSE(right("The answer is 34. \\boxed{35}", "34"));
+  EXPECT_FALSE(right("<answer>34</answer> <answer>35</answer>", "34"));
+}
+
+TEST(MathAnswer, SeveralBoxesAreOneListWhereAListIsWanted) {
+  EXPECT_TRUE(right("$x=\\boxed{1}$ or $\\boxed{2}$", "1, 2"));
+  EXPECT_TRUE(right("\\boxed{2} and \\boxed{1}", "\\{1,2\\}"));
+  EXPECT_FALSE(right("\\boxed{1}, \\boxed{2} and \\boxed{3}", "1,2"));
+  EXPECT_FALSE(right("\\boxed{1}", "1,2"));
+}
+
+TEST(MathAnswer, AGroundTruthThatIsNotUnderstoodIsAnErrorNamingIt) {
+  for (const char* gold : {"", " ", "3 + * 4", "\\frac{1}", "1/(2"}) {
+    Verdict v = judge("#### 1", gold);
+    EXPECT_TRUE(v.kind == Kind::kError) << gold;
+    EXPECT_EQ(v.detail.rfind("ground_truth \"" + std::string(gold), 0), 0u) << v.detail;
+    std::string why;
+    EXPECT_FALSE(math::gold_is_parsable(gold, "", why));
+    EXPECT_FALSE(why.empty());
+  }
+  std::string why;
+  EXPECT_TRUE(math::gold_is_parsable("She sells 9.\n9*2 = 18\n#### 18", "", why));
   EXPECT_TRUE(right("#### 18", "She sells 9.\n9*2 = 18\n#### 18"));
+}
+
+TEST(MathAnswer, ProfilesAreNamedAndARecordMayChooseItsOwn) {
+  try {
+    math::make_math("hendricks");
+    FAIL() << "an unknown profile was taken";
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("did you mean hendrycks"), std::string::npos) << e.what();
+  }
+  Record r;
+  r.response = "\\boxed{10}";
+  r.ground_truth = "10\\%";
+  EXPECT_EQ(math::make_math("")->score(r).score, 0);
+  EXPECT_EQ(math::make_math("hendrycks")->score(r).score, 1);
+  r.extra_info = R"({"profile":"hendrycks"})";
+  EXPECT_EQ(math::make_math("")->score(r).score, 1);
+  EXPECT_NE(math::make_math("")->version(), math::make_math("hendrycks")->version());
+}
+
+TEST(MathAnswer, UnmarkedAnswersCountOnlyWhereTheProfileLooksForThem) {
+  auto under = [](const char* profile, const char* response, const char* gold) {
+    Record r;
+    r.response = response;
+    r.ground_truth = gold;
+    return math::make_math(profile)->score(r).score == 1;
+  };
+  for (const char* response : {"it is $\\frac12$, clearly", "so 0.5", "\\(1/2\\)", "1/2"}) {
+    EXPECT_TRUE(under("math-verify", response, "$\\frac{1}{2}$")) << response;
+    EXPECT_FALSE(under("", response, "\\frac{1}{2}")) << response;
+  }
+  EXPECT_FALSE(under("math-verify", "34 is too much, so 35", "34"));
+  EXPECT_TRUE(under("hendrycks", "\\tfrac12 +\\! x", "\\frac{1}{2}+x"));
+  EXPECT_FALSE(under("hendrycks", "maybe 34", "34"));
 }
 
 TEST(MathAnswer, TimeIsLinearInTheLengthOfTheText) {
@@ -99,9 +160,14 @@ TEST(MathAnswer, TimeIsLinearInTheLengthOfTheText) {
   for (const std::string& response :
        {many("\\boxed{", 200000), many("\\boxed{", 100000) + many("}", 100000), many("\\boxed{34}", 100000),
         many("{", 1000000), many("#### ", 200000), many("#### 3\n", 100000), many("<think>", 100000),
-        many("\\", 1000000), many(" ", 1000000), "\\boxed{" + many("(", 200000) + "}",
-        "\\boxed{" + many("1+", 200000) + "1}"}) {
+        many("\\", 1000000), many(" ", 1000000), many("\\(", 200000), many("\\[", 200000), many("$", 300001),
+        many("$\n", 200001), many("answer ", 200000), many("answer is ", 100000), many("<answer>", 100000),
+        "\\boxed{" + many("(", 200000) + "}", "\\boxed{" + many("1+", 200000) + "1}"}) {
     judge(response, "34");
+    Record r;
+    r.response = response;
+    r.ground_truth = "34";
+    math::make_math("math-verify")->score(r);
   }
   double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   EXPECT_LT(seconds, 5);  // a quadratic scan takes minutes
