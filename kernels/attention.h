@@ -21,8 +21,9 @@ struct PagedKvCache {
   void* v = nullptr;  // (pages, KV, 64, D)
   DType kv = DType::kF32;
   const int32_t* page_table =
-      nullptr;            // (slots, max_pages): page of token t of slot s = page_table[s*max_pages + t/64]
+      nullptr;            // (slots, max_pages): page of token t of slot s = page_table[s*max_pages + t/64]. Host
   int64_t max_pages = 0;  // shared by all layers; every page up to the segment's last token is assigned
+  const int32_t* device_page_table = nullptr;  // the same in device memory; not used where that is the host's
 };
 
 struct AttentionForward {

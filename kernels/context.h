@@ -15,7 +15,7 @@ struct KernelTable;  // kernels/table.h
 struct Context {
   const KernelTable* table = nullptr;  // which device
   ThreadPool* pool = nullptr;          // CPU: workers and their scratch; not owned
-  void* stream = nullptr;              // CUDA: cudaStream_t
+  void* device = nullptr;              // CUDA: stream, staging and scratch of the backend (kernels/device.h owns it)
 };
 
 // A context on the CPU of this machine: AVX-512 or AVX2 chosen at run time (same bits on both). `pool` must outlive it.

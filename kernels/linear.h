@@ -22,6 +22,8 @@ struct PackedWeight {  // view, not owned; data 64-byte aligned
   int64_t N = 0, K = 0;
 };
 size_t packed_bytes(int64_t N, int64_t K, DType dtype);
+bool packed_is_rows(
+    const Context& ctx);  // is a packed weight simply (N, K) in its dtype? So on CUDA; panels on the CPU
 
 // src (N, K) f32 -> panels at dst (packed_bytes). bf16: rounded to nearest even.
 void pack_weight(const TensorRef& src, DType dtype, void* dst, Context& ctx);
@@ -49,7 +51,7 @@ void linear_backward(const LinearBackward& a, Context& ctx);
 // Rows of x sorted by expert: expert e owns rows [offset[e], offset[e+1]).
 struct GroupedLinearForward {
   TensorRef x;                      // (R, K)
-  std::span<const int32_t> offset;  // E + 1, offset[E] = R
+  std::span<const int32_t> offset;  // E + 1, offset[E] = R; device memory (dispatch)
   std::span<const PackedWeight> w;  // E of (N, K)
   TensorRef y;                      // (R, N), written
 };

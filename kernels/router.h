@@ -33,13 +33,13 @@ struct RouteBackward {
 };
 void route_backward(const RouteBackward& a, Context& ctx);
 
-struct Dispatch {
+struct Dispatch {                   // expert, order and offset are device memory here and below
   std::span<const int32_t> expert;  // (T*top_k)
   int E = 0;
   std::span<int32_t> order;   // (T*top_k), written
   std::span<int32_t> offset;  // (E+1), written
 };
-void dispatch(const Dispatch& a);  // host arithmetic, serial
+void dispatch(const Dispatch& a, Context& ctx);
 
 struct GatherRows {  // y[r] = x[order[r] / top_k]
   TensorRef x;       // (T, C)

@@ -1,12 +1,18 @@
 #pragma once
 // The function table of a device: one entry per kernel, same argument structs on every device. The public functions
 // (linear_forward and so on) check shapes, return on empty input, then call the table of their Context. A CUDA build
-// exports `extern "C" const fulmen::kernels::KernelTable* fulmen_kernel_table(uint32_t version)` from libfulmen_cuda.so.
+// exports `extern "C" const fulmen::kernels::KernelTable* fulmen_kernel_table(uint32_t version)` from
+// libfulmen_cuda.so.
+//
+// Where arguments live: TensorRef data, weights, caches, decay tables and what the router makes (expert, order, offset)
+// are in the device's memory; tokens, segments, targets, sampling settings and results, and the page table are in the
+// host's. Work is queued in order; copy_out, sample_rows, global_sum_of_squares and synchronize wait for it.
 
 #include "kernels/attention.h"
 #include "kernels/lightning.h"
 #include "kernels/linear.h"
 #include "kernels/lm_head.h"
+#include "kernels/memory.h"
 #include "kernels/norm.h"
 #include "kernels/optimizer.h"
 #include "kernels/pointwise.h"
@@ -15,11 +21,22 @@
 
 namespace fulmen::kernels {
 
-inline constexpr uint32_t kKernelTableVersion = 1;
+inline constexpr uint32_t kKernelTableVersion = 2;
 
 struct KernelTable {
   uint32_t version = kKernelTableVersion;
   const char* name = "";  // "cpu-avx512", "cpu-avx2", "cuda-sm90"; for people
+  // Memory of the device. On the CPU all of it is the host's own and these are malloc, memcpy and memset.
+  bool host_memory = true;                              // may the host read and write it in place?
+  void* (*allocate)(size_t bytes, Context&) = nullptr;  // zeroed, aligned to 256 bytes; throws Error when full
+  void (*release)(void*) noexcept = nullptr;
+  void (*copy_in)(void* device, const void* host, size_t bytes, Context&) = nullptr;   // host may be reused at once
+  void (*copy_out)(void* host, const void* device, size_t bytes, Context&) = nullptr;  // waits
+  void (*copy_within)(void* to, const void* from, size_t bytes, Context&) = nullptr;   // must not overlap
+  void (*fill_zero)(void* device, size_t bytes, Context&) = nullptr;
+  void (*synchronize)(Context&) = nullptr;  // waits for everything queued; throws what went wrong in it
+  void (*copy_rows)(const CopyRows&, Context&);
+  void (*dispatch)(const Dispatch&, Context&);
   void (*pack_weight)(const TensorRef& src, DType dtype, void* dst, Context& ctx);
   void (*linear_forward)(const LinearForward&, Context&);
   void (*linear_forward_together)(std::span<const LinearForward>, Context&) = nullptr;  // null: one by one

@@ -13,7 +13,7 @@ void append(MicroBatch& b, const Sequence& s) {
   b.segments.push_back({.row0 = row0, .rows = static_cast<int32_t>(rows), .pos0 = 0, .slot = -1});
   const int64_t first_target_row = row0 + static_cast<int64_t>(s.prompt.size()) - 1;
   for (size_t i = 0; i < s.target.size(); ++i) {
-    b.rows.push_back(first_target_row + static_cast<int64_t>(i));
+    b.rows.push_back(static_cast<int32_t>(first_target_row) + static_cast<int32_t>(i));
     b.targets.push_back(s.target[i]);
   }
   ++b.count;

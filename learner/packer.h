@@ -19,7 +19,7 @@ struct MicroBatch {
   size_t first = 0, count = 0;             // sequences [first, first + count)
   std::vector<int32_t> tokens;             // (T) inputs: every sequence without its last token
   std::vector<kernels::Segment> segments;  // one a sequence
-  std::vector<int64_t> rows;               // (M) rows that predict a target token, ascending
+  std::vector<int32_t> rows;               // (M) rows that predict a target token, ascending
   std::vector<int32_t> targets;            // (M) the tokens they predict
 };
 

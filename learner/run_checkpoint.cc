@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -19,14 +18,21 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 // adamw.bin: m then v of every tensor, fp32, order of tensor_specs(). Its digest stands in state.json.
-void write_moments(const std::string& path, const OptimizerState& o) {
+void write_moments(const std::string& path, const OptimizerState& o, kernels::Context& ctx) {
   base::FileWriter out(path);
+  std::vector<float> fetched;
   for (const auto* moments : {&o.m, &o.v})
-    for (const model::Buffer& b : *moments) out.write(b.data(), b.size() * sizeof(float));
+    for (const model::Buffer& b : *moments) {
+      if (!kernels::host_memory(ctx)) {
+        fetched.resize(b.size());
+        kernels::copy_out(fetched.data(), b.data(), b.size() * sizeof(float), ctx);
+      }
+      out.write(kernels::host_memory(ctx) ? b.data() : fetched.data(), b.size() * sizeof(float));
+    }
   out.commit();
 }
 
-void read_moments(const base::MappedFile& file, OptimizerState& o) {
+void read_moments(const base::MappedFile& file, OptimizerState& o, kernels::Context& ctx) {
   size_t want = 0;
   for (const model::Buffer& b : o.m) want += 2 * b.size() * sizeof(float);
   FULMEN_CHECK(file.size() == want, file.path() + ": got " + std::to_string(file.size()) + " bytes, want " +
@@ -34,7 +40,7 @@ void read_moments(const base::MappedFile& file, OptimizerState& o) {
   const uint8_t* at = file.data();
   for (auto* moments : {&o.m, &o.v})
     for (model::Buffer& b : *moments) {
-      std::memcpy(b.data(), at, b.size() * sizeof(float));
+      kernels::copy_in(b.data(), at, b.size() * sizeof(float), ctx);
       at += b.size() * sizeof(float);
     }
 }
@@ -101,7 +107,7 @@ void save_run_checkpoint(const std::string& run_dir, const RunState& state, Trai
   base::make_directories(beside);
   try {
     model::save_checkpoint(beside / "model", trainer.weights(), model::FileDType::kF32);
-    write_moments(beside / "adamw.bin", trainer.optimizer());
+    write_moments(beside / "adamw.bin", trainer.optimizer(), trainer.context());
     json j = to_json(state);
     j["optimizer_step"] = trainer.optimizer().step;
     j["files"] = digests_of(beside);
@@ -140,7 +146,7 @@ RunState load_run_checkpoint(const std::string& checkpoint_dir, Trainer& trainer
   const fs::path dir(checkpoint_dir);
   const json j = json::parse(base::read_file(dir / "state.json"));
   model::load_checkpoint(dir / "model", trainer.weights());
-  read_moments(base::MappedFile(dir / "adamw.bin"), trainer.optimizer());
+  read_moments(base::MappedFile(dir / "adamw.bin"), trainer.optimizer(), trainer.context());
   trainer.optimizer().step = j.at("optimizer_step");
   RunState s;
   s.step = j.at("step");

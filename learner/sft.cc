@@ -1,7 +1,6 @@
 #include "learner/sft.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "shared/base/rng.h"
 
@@ -11,9 +10,9 @@ namespace {
 // Generated tasks: examples of the cold start lie in an index range of their own, so RL prompts are new to the model.
 constexpr int64_t kSftRange = int64_t{1} << 32;
 
-void reset(OptimizerState& o) {
+void reset(OptimizerState& o, kernels::Context& ctx) {
   for (auto* moments : {&o.m, &o.v})
-    for (model::Buffer& b : *moments) std::memset(b.data(), 0, b.size() * sizeof(float));
+    for (model::Buffer& b : *moments) kernels::fill_zero(b.data(), b.size() * sizeof(float), ctx);
   o.step = 0;
 }
 
@@ -21,7 +20,7 @@ void reset(OptimizerState& o) {
 
 void run_sft(const base::Config& config, const Dataset& data, const model::Tokenizer& tokenizer, Trainer& trainer,
              const std::function<void(const SftStep&)>& on_step) {
-  reset(trainer.optimizer());
+  reset(trainer.optimizer(), trainer.context());
   const int64_t per_step = config.sft.examples_per_step;
   for (int64_t step = 0; step < config.sft.steps; ++step) {
     std::vector<PromptRecord> records;
@@ -64,7 +63,7 @@ void run_sft(const base::Config& config, const Dataset& data, const model::Token
                                           .grad_clip = config.optimizer.grad_clip});
     if (on_step) on_step(s);
   }
-  reset(trainer.optimizer());
+  reset(trainer.optimizer(), trainer.context());
 }
 
 void run_cold_start(const base::Config& config, const model::Tokenizer& tokenizer, Trainer& trainer,

@@ -14,8 +14,8 @@ namespace {
 using kernels::mat;
 using kernels::vec;
 
-void grow(model::Buffer& b, size_t floats) {
-  if (b.size() < floats) b.resize(floats);
+void grow(model::Buffer& b, size_t floats, kernels::Context& ctx) {
+  if (b.size() < floats) b.resize(floats, ctx);
 }
 
 }  // namespace
@@ -28,10 +28,10 @@ float scheduled_lr(const std::string& schedule, float lr, int64_t step, int64_t 
   return lr;
 }
 
-OptimizerState::OptimizerState(const model::Weights& weights) {
+OptimizerState::OptimizerState(const model::Weights& weights, kernels::Context& ctx) {
   for (const model::TensorSpec& spec : weights.specs()) {
-    m.emplace_back(static_cast<size_t>(spec.numel()));
-    v.emplace_back(static_cast<size_t>(spec.numel()));
+    m.emplace_back(static_cast<size_t>(spec.numel()), ctx);
+    v.emplace_back(static_cast<size_t>(spec.numel()), ctx);
   }
 }
 
@@ -45,7 +45,7 @@ Trainer::Trainer(model::Weights& weights, kernels::DType cache_dtype, bool recom
       shards_(shards),
       alone_(collective::make_self()),
       ranks_(alone_.get()),
-      optimizer_(weights) {}
+      optimizer_(weights, ctx) {}
 
 Trainer::~Trainer() = default;
 
@@ -65,17 +65,15 @@ void Trainer::forward_micro_batch(const MicroBatch& b, float inv_temperature, bo
                                   model::Observer* observer) {
   const int64_t T = static_cast<int64_t>(b.tokens.size()), M = static_cast<int64_t>(b.rows.size());
   const int64_t C = weights_.config().hidden_size;
-  grow(hidden_, static_cast<size_t>(T * C));
-  grow(target_hidden_, static_cast<size_t>(M * C));
-  for (model::Buffer* p : {&logprob_, &entropy_, &dlogprob_, &dentropy_}) grow(*p, static_cast<size_t>(M));
-  grow(lse_, static_cast<size_t>(2 * M));
+  grow(hidden_, static_cast<size_t>(T * C), ctx_);
+  grow(target_hidden_, static_cast<size_t>(M * C), ctx_);
+  for (model::Buffer* p : {&logprob_, &entropy_, &dlogprob_, &dentropy_}) grow(*p, static_cast<size_t>(M), ctx_);
+  grow(lse_, static_cast<size_t>(2 * M), ctx_);
 
   transformer_.forward({b.tokens, b.segments}, nullptr, tape, mat(hidden_.data(), T, C), observer);
   // Only rows that predict a target go through the LM head: the kernel is row-invariant, so picking rows keeps their
   // bits.
-  for (int64_t i = 0; i < M; ++i)
-    std::memcpy(target_hidden_.data() + i * C, hidden_.data() + b.rows[static_cast<size_t>(i)] * C,
-                static_cast<size_t>(C) * sizeof(float));
+  if (M > 0) kernels::copy_rows({mat(hidden_.data(), T, C), b.rows, mat(target_hidden_.data(), M, C), {}}, ctx_);
   kernels::lm_head_forward({.h = mat(target_hidden_.data(), M, C),
                             .w = weights_.packed(transformer_.lm_head_index()),
                             .target = b.targets,
@@ -84,14 +82,23 @@ void Trainer::forward_micro_batch(const MicroBatch& b, float inv_temperature, bo
                             .entropy = want_entropy ? vec(entropy_.data(), M) : kernels::TensorRef{},
                             .lse = mat(lse_.data(), M, 2)},
                            ctx_);
+  for (auto [to, from] : {std::pair{&host_logprob_, &logprob_}, std::pair{&host_entropy_, &entropy_}}) {
+    to->resize(static_cast<size_t>(M));
+    if (from == &logprob_ || want_entropy)
+      kernels::copy_out(to->data(), from->data(), to->size() * sizeof(float), ctx_);
+  }
 }
 
 void Trainer::backward_micro_batch(const MicroBatch& b, float inv_temperature, bool entropy_gradient,
                                    model::Gradients& grads) {
   const int64_t T = static_cast<int64_t>(b.tokens.size()), M = static_cast<int64_t>(b.rows.size());
   const int64_t C = weights_.config().hidden_size;
-  grow(dhidden_, static_cast<size_t>(T * C));
-  grow(dtarget_hidden_, static_cast<size_t>(M * C));
+  grow(dhidden_, static_cast<size_t>(T * C), ctx_);
+  grow(dtarget_hidden_, static_cast<size_t>(M * C), ctx_);
+
+  kernels::copy_in(dlogprob_.data(), host_dlogprob_.data(), static_cast<size_t>(M) * sizeof(float), ctx_);
+  if (entropy_gradient)
+    kernels::copy_in(dentropy_.data(), host_dentropy_.data(), static_cast<size_t>(M) * sizeof(float), ctx_);
 
   const size_t head = transformer_.lm_head_index();
   kernels::lm_head_backward({.h = mat(target_hidden_.data(), M, C),
@@ -106,10 +113,8 @@ void Trainer::backward_micro_batch(const MicroBatch& b, float inv_temperature, b
                              .dh = mat(dtarget_hidden_.data(), M, C),
                              .dw = mat(grads.tensor(head).data(), weights_.specs()[head].shape[0], C)},
                             ctx_);
-  std::memset(dhidden_.data(), 0, static_cast<size_t>(T * C) * sizeof(float));
-  for (int64_t i = 0; i < M; ++i)
-    std::memcpy(dhidden_.data() + b.rows[static_cast<size_t>(i)] * C, dtarget_hidden_.data() + i * C,
-                static_cast<size_t>(C) * sizeof(float));
+  kernels::fill_zero(dhidden_.data(), static_cast<size_t>(T * C) * sizeof(float), ctx_);
+  if (M > 0) kernels::copy_rows({mat(dtarget_hidden_.data(), M, C), {}, mat(dhidden_.data(), T, C), b.rows}, ctx_);
   transformer_.backward({b.tokens, b.segments}, tape_, mat(dhidden_.data(), T, C), grads);
 }
 
@@ -147,7 +152,7 @@ void Trainer::score(std::span<const Sequence> sequences, float inv_temperature, 
   const Range share = share_of(sequences.size(), ranks_->rank(), ranks_->size());
   for (const MicroBatch& b : pack(sequences.subspan(share.first, share.count), micro_batch_tokens_)) {
     forward_micro_batch(b, inv_temperature, false, nullptr, observer);
-    const float* p = logprob_.data();
+    const float* p = host_logprob_.data();
     for (size_t i = b.first; i < b.first + b.count; ++i) {
       std::vector<float>& logprob = scores[share.first + i].logprob;
       std::copy_n(p, logprob.size(), logprob.begin());
@@ -159,10 +164,30 @@ void Trainer::score(std::span<const Sequence> sequences, float inv_temperature, 
   for (TargetScores& s : scores) out.push_back(std::move(s.logprob));
 }
 
+// The collective works on host memory; where the gradients are not there, they travel through it.
+void Trainer::sum_over_ranks(const std::vector<model::Gradients*>& parts, const std::vector<int>& counts) {
+  std::vector<std::span<const float>> spans;
+  if (kernels::host_memory(ctx_)) {
+    for (model::Gradients* g : parts) spans.push_back(g->all());
+    ranks_->sum_in_order(spans, counts, grads_->all());
+    return;
+  }
+  std::vector<std::vector<float>> fetched;
+  for (model::Gradients* g : parts) {
+    fetched.emplace_back(g->all().size());
+    kernels::copy_out(fetched.back().data(), g->all().data(), g->all().size_bytes(), ctx_);
+  }
+  spans.assign(fetched.begin(), fetched.end());
+  std::vector<float> sum(grads_->all().size());
+  ranks_->sum_in_order(spans, counts, sum);
+  kernels::copy_in(grads_->all().data(), sum.data(), grads_->all().size_bytes(), ctx_);
+}
+
 model::Gradients& Trainer::shard_gradients(size_t i) {
   if (i == 0) return *grads_;  // all zero: a new buffer, or optimizer_step left it so
   const size_t slot = ranks_->rank() == 0 ? 0 : i - 1;
-  while (more_shards_.size() <= slot) more_shards_.push_back(std::make_unique<model::Gradients>(weights_.specs()));
+  while (more_shards_.size() <= slot)
+    more_shards_.push_back(std::make_unique<model::Gradients>(weights_.specs(), &ctx_));
   more_shards_[slot]->zero();
   return *more_shards_[slot];
 }
@@ -170,14 +195,14 @@ model::Gradients& Trainer::shard_gradients(size_t i) {
 std::vector<TargetScores> Trainer::accumulate(std::span<const Sequence> sequences, float inv_temperature,
                                               bool entropy_gradient, const LossFn& loss,
                                               const std::function<void(int64_t)>& on_rows) {
-  if (!grads_) grads_ = std::make_unique<model::Gradients>(weights_.specs());
+  if (!grads_) grads_ = std::make_unique<model::Gradients>(weights_.specs(), &ctx_);
   std::vector<TargetScores> scores(sequences.size());
   for (size_t i = 0; i < scores.size(); ++i)
     scores[i].logprob.resize(sequences[i].target.size()), scores[i].entropy.resize(sequences[i].target.size());
   const std::vector<Range> shards = shard_sequences(sequences, shards_);
   const int ranks = ranks_->size();
   const Range mine = share_of(shards.size(), ranks_->rank(), ranks);
-  std::vector<std::span<const float>> parts;
+  std::vector<model::Gradients*> parts;
   size_t first = 0, count = 0;  // sequences of this rank
   for (size_t k = 0; k < mine.count; ++k) {
     const Range shard = shards[mine.first + k];
@@ -186,14 +211,14 @@ std::vector<TargetScores> Trainer::accumulate(std::span<const Sequence> sequence
     model::Gradients& g = shard_gradients(k);
     for (const MicroBatch& b : pack(sequences.subspan(shard.first, shard.count), micro_batch_tokens_)) {
       forward_micro_batch(b, inv_temperature, true, &tape_, nullptr);
-      std::fill_n(dlogprob_.data(), b.rows.size(), 0.0f);
-      std::fill_n(dentropy_.data(), b.rows.size(), 0.0f);
+      host_dlogprob_.assign(b.rows.size(), 0.0f);
+      host_dentropy_.assign(b.rows.size(), 0.0f);
       size_t at = 0;
       for (size_t i = shard.first + b.first; i < shard.first + b.first + b.count; ++i) {
         const size_t n = sequences[i].target.size();
-        std::copy_n(logprob_.data() + at, n, scores[i].logprob.begin());
-        std::copy_n(entropy_.data() + at, n, scores[i].entropy.begin());
-        loss(i, scores[i].logprob, scores[i].entropy, {dlogprob_.data() + at, n}, {dentropy_.data() + at, n});
+        std::copy_n(host_logprob_.data() + at, n, scores[i].logprob.begin());
+        std::copy_n(host_entropy_.data() + at, n, scores[i].entropy.begin());
+        loss(i, scores[i].logprob, scores[i].entropy, {host_dlogprob_.data() + at, n}, {host_dentropy_.data() + at, n});
         at += n;
       }
       backward_micro_batch(b, inv_temperature, entropy_gradient, g);
@@ -206,7 +231,7 @@ std::vector<TargetScores> Trainer::accumulate(std::span<const Sequence> sequence
     if (adds)
       kernels::scaled_add({rows(*grads_), rows(g), rows(*grads_)}, ctx_);
     else
-      parts.push_back(g.all());
+      parts.push_back(&g);
   }
   if (ranks > 1 && !shards.empty()) {
     std::vector<int> counts;
@@ -214,7 +239,7 @@ std::vector<TargetScores> Trainer::accumulate(std::span<const Sequence> sequence
       const int n = static_cast<int>(share_of(shards.size(), r, ranks).count);
       counts.push_back(r == 0 ? std::min(n, 1) : n);
     }
-    ranks_->sum_in_order(parts, counts, grads_->all());
+    sum_over_ranks(parts, counts);
     gather(first, count, scores, true);
   }
   return scores;
@@ -239,7 +264,7 @@ double Trainer::optimizer_step(const AdamWSettings& s) {
   for (size_t i = 0; i < grads.size(); ++i) {
     const int64_t n = grads[i].dim[0];
     const bool decays = weights_.specs()[i].shape.size() > 1;  // norms are not decayed
-    updates.push_back({.param = vec(weights_.tensor(i).data(), n),
+    updates.push_back({.param = weights_.master(i),
                        .grad = grads[i],
                        .m = vec(optimizer_.m[i].data(), n),
                        .v = vec(optimizer_.v[i].data(), n),
@@ -253,7 +278,7 @@ double Trainer::optimizer_step(const AdamWSettings& s) {
                        .zero_grad = true});
   }
   kernels::adamw_step(updates, ctx_);
-  weights_.pack(ctx_);
+  weights_.pack_trained(ctx_);
   return norm;
 }
 

@@ -25,7 +25,7 @@ struct AdamWSettings {
 float scheduled_lr(const std::string& schedule, float lr, int64_t step, int64_t warmup, int64_t total);
 
 struct OptimizerState {  // one buffer per tensor, order of tensor_specs()
-  explicit OptimizerState(const model::Weights& weights);
+  OptimizerState(const model::Weights& weights, kernels::Context& ctx);  // m and v in the device's memory
   std::vector<model::Buffer> m, v;
   int64_t step = 0;  // updates taken
 };
@@ -67,11 +67,13 @@ class Trainer {
   model::Weights& weights() { return weights_; }
   model::Gradients& gradients() { return *grads_; }  // after accumulate: summed over all ranks
   OptimizerState& optimizer() { return optimizer_; }
+  kernels::Context& context() { return ctx_; }
 
  private:
   void forward_micro_batch(const MicroBatch& b, float inv_temperature, bool want_entropy, model::Tape* tape,
                            model::Observer* observer);
   void backward_micro_batch(const MicroBatch& b, float inv_temperature, bool entropy_gradient, model::Gradients& g);
+  void sum_over_ranks(const std::vector<model::Gradients*>& parts, const std::vector<int>& counts);
   model::Gradients& shard_gradients(size_t i);  // of this rank's i-th shard
   void gather(size_t first, size_t count, std::vector<TargetScores>& scores, bool entropy);
 
@@ -86,9 +88,10 @@ class Trainer {
   std::unique_ptr<model::Gradients> grads_;                     // of the update, and of this rank's first shard
   std::vector<std::unique_ptr<model::Gradients>> more_shards_;  // of its others: one on rank 0, which adds as it goes
   OptimizerState optimizer_;
-  // Workspaces of one micro-batch, grow only: (T, C), (T, C), (M, C), (M, C), (M), (M, 2), ...
+  // Workspaces of one micro-batch in the device's memory, grow only: (T, C), (T, C), (M, C), (M, C), (M), (M, 2), ...
   model::Buffer hidden_, dhidden_, target_hidden_, dtarget_hidden_;
   model::Buffer logprob_, entropy_, lse_, dlogprob_, dentropy_;
+  std::vector<float> host_logprob_, host_entropy_, host_dlogprob_, host_dentropy_;  // (M), for the loss
 };
 
 }  // namespace fulmen::learner

@@ -3,7 +3,6 @@
 #include <fmt/core.h>
 
 #include <cmath>
-#include <cstring>
 
 #include "shared/base/rng.h"
 
@@ -86,7 +85,7 @@ void BatchEngine::sample(const StepBatch& batch) {
   }
   const size_t n = sequence_.size(), rows = batch.sampled.size();
   const auto vocab = static_cast<size_t>(pass_->vocab_size());
-  if (logits_.size() < n * vocab) logits_.resize(n * vocab);
+  if (logits_.size() < n * vocab) logits_.resize(n * vocab, ctx_);
   pass_->forward({batch.tokens, batch.segments}, batch.last_row,
                  kernels::mat(logits_.data(), static_cast<int64_t>(rows), static_cast<int64_t>(vocab)));
   if (n == 0) return;
@@ -95,7 +94,7 @@ void BatchEngine::sample(const StepBatch& batch) {
   for (size_t row = rows, to = n; row-- > 0 && to > row + 1;) {
     for (size_t copies = 1 + batch.sampled[row]->followers.size(); copies-- > 0;) {
       --to;
-      if (to != row) std::memcpy(logits_.data() + to * vocab, logits_.data() + row * vocab, vocab * sizeof(float));
+      kernels::copy_within(logits_.data() + to * vocab, logits_.data() + row * vocab, vocab * sizeof(float), ctx_);
     }
   }
   settings_.resize(n);

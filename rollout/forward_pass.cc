@@ -1,7 +1,5 @@
 #include "rollout/forward_pass.h"
 
-#include <cstring>
-
 #include "rollout/cache_plan.h"
 
 namespace fulmen::rollout {
@@ -12,12 +10,12 @@ class TransformerPass final : public ForwardPass {
   TransformerPass(const model::Weights& weights, kernels::DType cache_dtype, const CachePlan& plan, int64_t max_rows,
                   kernels::Context& ctx)
       : ctx_(ctx),
-        cache_(weights.config(), cache_dtype, plan.slots, plan.pages, plan.max_pages_per_slot),
+        cache_(weights.config(), cache_dtype, plan.slots, plan.pages, plan.max_pages_per_slot, &ctx),
         transformer_(std::make_unique<model::Transformer>(weights, cache_dtype, ctx)),
         width_(weights.config().hidden_size),
         vocab_(weights.config().vocab_size),
-        hidden_(static_cast<size_t>(max_rows * width_)),
-        chosen_(static_cast<size_t>(max_rows * width_)) {}
+        hidden_(static_cast<size_t>(max_rows * width_), ctx),
+        chosen_(static_cast<size_t>(max_rows * width_), ctx) {}
 
   int64_t vocab_size() const override { return vocab_; }
 
@@ -26,11 +24,9 @@ class TransformerPass final : public ForwardPass {
     transformer_->forward(batch, &cache_, nullptr, kernels::mat(hidden_.data(), rows, width_));
     if (logit_rows.empty()) return;
     // The LM head reads every weight once for all rows it is given: only the rows that are sampled go in.
-    for (size_t i = 0; i < logit_rows.size(); ++i) {
-      std::memcpy(chosen_.data() + static_cast<int64_t>(i) * width_, hidden_.data() + logit_rows[i] * width_,
-                  static_cast<size_t>(width_) * sizeof(float));
-    }
-    transformer_->logits(kernels::mat(chosen_.data(), static_cast<int64_t>(logit_rows.size()), width_), logits);
+    const kernels::TensorRef chosen = kernels::mat(chosen_.data(), static_cast<int64_t>(logit_rows.size()), width_);
+    kernels::copy_rows({kernels::mat(hidden_.data(), rows, width_), logit_rows, chosen, {}}, ctx_);
+    transformer_->logits(chosen, logits);
   }
 
   void set_weights(const model::Weights& weights) override {

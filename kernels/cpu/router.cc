@@ -68,6 +68,16 @@ void route_backward(const RouteBackward& a, Context& ctx) {
   });
 }
 
+// While pairs are placed, offset[e] is the next free row of expert e; it ends as the start of e + 1.
+void dispatch(const Dispatch& a, Context&) {
+  memset(a.offset.data(), 0, a.offset.size_bytes());
+  for (const int32_t e : a.expert) ++a.offset[e + 1];
+  for (int e = 0; e < a.E; ++e) a.offset[e + 1] += a.offset[e];
+  for (size_t i = 0; i < a.expert.size(); ++i) a.order[a.offset[a.expert[i]]++] = (int32_t)i;
+  for (int e = a.E; e > 0; --e) a.offset[e] = a.offset[e - 1];
+  a.offset[0] = 0;
+}
+
 void gather_rows(const GatherRows& a, Context& ctx) {
   for_rows(a.y.dim[0], a.y.dim[1], ctx,
            [&a](int64_t r) { memcpy(a.y.row(r), a.x.row(a.order[r] / a.top_k), (size_t)a.y.dim[1] * sizeof(float)); });

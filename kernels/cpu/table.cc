@@ -11,6 +11,15 @@ namespace {
 namespace isa = FULMEN_ISA;
 const KernelTable kTable{
     .name = "cpu-" FULMEN_STRING(FULMEN_ISA),
+    .allocate = isa::allocate,
+    .release = isa::release,
+    .copy_in = isa::copy,
+    .copy_out = isa::copy,
+    .copy_within = isa::copy,
+    .fill_zero = isa::fill_zero,
+    .synchronize = isa::synchronize,
+    .copy_rows = isa::copy_rows,
+    .dispatch = isa::dispatch,
     .pack_weight = isa::pack_weight,
     .linear_forward = isa::linear_forward,
     .linear_forward_together = isa::linear_forward_together,

@@ -1,6 +1,7 @@
 // Cache: memory of all sequences a rollout worker has in flight. Layouts are those of kernels/lightning.h and
 // attention.h.
 
+#include <algorithm>
 #include <cstring>
 
 #include "shared/model/transformer.h"
@@ -31,8 +32,14 @@ uint8_t* at(void* base, int64_t offset) { return static_cast<uint8_t*>(base) + o
 
 }  // namespace
 
-Cache::Cache(const ModelConfig& c, DType kv, int64_t slots, int64_t pages, int64_t max_pages_per_slot)
-    : config_(c), kv_(kv), slots_(slots), pages_(pages), max_pages_(max_pages_per_slot) {
+Cache::Cache(const ModelConfig& c, DType kv, int64_t slots, int64_t pages, int64_t max_pages_per_slot,
+             kernels::Context* ctx)
+    : ctx_(ctx != nullptr && !kernels::host_memory(*ctx) ? ctx : nullptr),
+      config_(c),
+      kv_(kv),
+      slots_(slots),
+      pages_(pages),
+      max_pages_(max_pages_per_slot) {
   FULMEN_CHECK(slots > 0 && pages >= 0 && max_pages_ >= 0,
                "cache: got " + std::to_string(slots) + " slots, " + std::to_string(pages) + " pages, " +
                    std::to_string(max_pages_) + " pages per slot, want at least one slot and nothing negative");
@@ -41,16 +48,20 @@ Cache::Cache(const ModelConfig& c, DType kv, int64_t slots, int64_t pages, int64
   lightning_.resize(L);
   softmax_.resize(L);
   page_table_.assign(static_cast<size_t>(slots * max_pages_), -1);
+  first_changed_ = page_table_.size();
+  if (ctx_ != nullptr) device_page_table_.resize(page_table_.size(), *ctx_);
+  const auto* device_table = reinterpret_cast<const int32_t*>(device_page_table_.data());
   for (size_t l = 0; l < L; ++l) {
     const bool softmax = c.softmax_layer(static_cast<int>(l));
     const LayerBytes one = softmax ? softmax_bytes(c, kv) : lightning_bytes(c, kv);
     const int64_t count = softmax ? pages : slots;
-    storage_[l].resize(static_cast<size_t>(count * one.total() / 4));
+    const auto floats = static_cast<size_t>(count * one.total() / 4);
+    ctx_ != nullptr ? storage_[l].resize(floats, *ctx_) : storage_[l].resize(floats);
     float* base = storage_[l].data();
     void* keys = at(base, count * one.state);
     void* values = at(base, count * (one.state + one.keys));
     if (softmax) {
-      softmax_[l] = {keys, values, kv, page_table_.data(), max_pages_};
+      softmax_[l] = {keys, values, kv, page_table_.data(), max_pages_, device_table};
     } else {
       lightning_[l] = {base, keys, values, kv, slots};
     }
@@ -69,6 +80,12 @@ int64_t Cache::page_bytes(const ModelConfig& c, DType kv) {
   return bytes;
 }
 
+void Cache::copy(void* to, const void* from, int64_t bytes) {
+  if (to == from) return;
+  ctx_ != nullptr ? kernels::copy_within(to, from, static_cast<size_t>(bytes), *ctx_)
+                  : void(std::memcpy(to, from, static_cast<size_t>(bytes)));
+}
+
 void Cache::copy_slot(int32_t from, int32_t to, int32_t position) {
   FULMEN_CHECK(from >= 0 && from < slots_ && to >= 0 && to < slots_,
                "cache.copy_slot: got slots " + std::to_string(from) + " to " + std::to_string(to) + ", want 0.." +
@@ -81,11 +98,11 @@ void Cache::copy_slot(int32_t from, int32_t to, int32_t position) {
   const int64_t bytes = kernels::dtype_bytes(kv_), head = block * D * bytes, state = H * D * D;
   for (const kernels::LightningCache& cache : lightning_) {
     if (cache.state == nullptr) continue;
-    std::memcpy(cache.state + to * state, cache.state + from * state, static_cast<size_t>(state) * 4);
+    copy(cache.state + to * state, cache.state + from * state, state * 4);
     for (int64_t h = 0; h < H; ++h) {
       const int64_t source = (from * H + h) * head, target = (to * H + h) * head;
-      std::memcpy(at(cache.k, target), at(cache.k, source), static_cast<size_t>(panels * kPanelTokens * D * bytes));
-      std::memcpy(at(cache.v, target), at(cache.v, source), static_cast<size_t>(tokens * D * bytes));
+      copy(at(cache.k, target), at(cache.k, source), panels * kPanelTokens * D * bytes);
+      copy(at(cache.v, target), at(cache.v, source), tokens * D * bytes);
     }
   }
 }
@@ -97,8 +114,8 @@ void Cache::copy_page(int32_t from, int32_t to) {
   const int64_t bytes = softmax_bytes(config_, kv_).keys;
   for (const kernels::PagedKvCache& cache : softmax_) {
     if (cache.k == nullptr) continue;
-    std::memmove(at(cache.k, to * bytes), at(cache.k, from * bytes), static_cast<size_t>(bytes));
-    std::memmove(at(cache.v, to * bytes), at(cache.v, from * bytes), static_cast<size_t>(bytes));
+    copy(at(cache.k, to * bytes), at(cache.k, from * bytes), bytes);
+    copy(at(cache.v, to * bytes), at(cache.v, from * bytes), bytes);
   }
 }
 
@@ -107,7 +124,18 @@ void Cache::set_page(int32_t slot, int64_t nth, int32_t page) {
                "cache.set_page: got slot " + std::to_string(slot) + ", entry " + std::to_string(nth) + ", page " +
                    std::to_string(page) + ", want below " + std::to_string(slots_) + ", " + std::to_string(max_pages_) +
                    ", " + std::to_string(pages_));
-  page_table_[static_cast<size_t>(slot * max_pages_ + nth)] = page;
+  const auto entry = static_cast<size_t>(slot * max_pages_ + nth);
+  page_table_[entry] = page;
+  first_changed_ = std::min(first_changed_, entry);
+  last_changed_ = std::max(last_changed_, entry + 1);
+}
+
+void Cache::send_page_table() {
+  if (ctx_ != nullptr && first_changed_ < last_changed_)
+    kernels::copy_in(device_page_table_.data() + first_changed_, page_table_.data() + first_changed_,
+                     (last_changed_ - first_changed_) * sizeof(int32_t), *ctx_);
+  first_changed_ = page_table_.size();
+  last_changed_ = 0;
 }
 
 kernels::PagedKvCache Cache::softmax(int layer) const { return softmax_[static_cast<size_t>(layer)]; }

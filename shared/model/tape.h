@@ -13,16 +13,16 @@ namespace fulmen::model {
 // One layer's activations. Only results of matrix products and attention are kept; what row-wise kernels make of them
 // (norms, SiLU, SwiGLU, gathered rows) backward makes again, bit for bit. R = T * top_k rows in expert order.
 struct LayerTape {
-  Buffer qkv, gate;           // lightning: (T, H*3*D) before SiLU, (T, H*D) before the sigmoid
-  Buffer q, k, v, lse;        // softmax: after RoPE and rounding; (T, H)
-  Buffer attention;           // (T, H*D) output of the attention kernel
-  Buffer y;                   // (T, C) after the attention residual
-  Buffer w1, w3, expert_out;  // (R, F), (R, F), (R, C)
-  Buffer weight;              // (T, top_k)
-  std::vector<int32_t> expert, order, offset;
+  Buffer qkv, gate;                       // lightning: (T, H*3*D) before SiLU, (T, H*D) before the sigmoid
+  Buffer q, k, v, lse;                    // softmax: after RoPE and rounding; (T, H)
+  Buffer attention;                       // (T, H*D) output of the attention kernel
+  Buffer y;                               // (T, C) after the attention residual
+  Buffer w1, w3, expert_out;              // (R, F), (R, F), (R, C)
+  Buffer weight;                          // (T, top_k)
+  Buffer expert, order, offset;           // int32: (T*top_k), (T*top_k), (E + 1)
   Buffer shared_gate, shared_up;          // (T, Fs)
   Buffer mix_in, mix_logits, mix_weight;  // (2T, C), (T, 2), (T, 2): see shared_expert_forward
-  std::vector<int32_t> mix_expert, mix_order, mix_offset;
+  Buffer mix_expert, mix_order, mix_offset;
 
   size_t bytes() const;
 };
@@ -43,7 +43,7 @@ struct LayerParams {
   size_t q = 0, k = 0, v = 0;                          // softmax
   std::vector<size_t> w1, w3, w2;                      // experts
   size_t shared_gate = 0, shared_up = 0, shared_down = 0, coefficient = 0;
-  std::vector<float> decay;  // lightning (H, 65)
+  Buffer decay;  // lightning (H, 65)
   std::vector<kernels::PackedWeight> w1_packed, w3_packed, w2_packed;
   std::vector<kernels::TensorRef> w1_rows, w3_rows, w2_rows;
 };
@@ -54,11 +54,6 @@ struct Workspace {
   Buffer d_h, d_h2, d_branch, d_attention, d_qkv, d_gate, d_expert_out, d_gathered, d_act, d_up, d_weight, d_logits;
   Buffer d_mix, d_mix_weight, d_mix_logits;
 };
-
-inline kernels::TensorRef sized(Buffer& b, int64_t rows, int64_t cols) {
-  b.resize(static_cast<size_t>(rows * cols));
-  return kernels::mat(b.data(), rows, cols);
-}
 
 struct Transformer::State {
   State(const Weights& weights, kernels::DType cache_dtype, kernels::Context& context);
@@ -72,6 +67,7 @@ struct Transformer::State {
   Workspace work;
   LayerTape scratch;             // the tape of forwards without one
   Observer* observer = nullptr;  // of the forward in progress
+  Buffer seen;                   // host: what the observer is shown
 
   // Forward. x_out may be x; absent: the layer is run only to refill the tape.
   void layer_forward(int l, const Batch& b, const Cache* cache, kernels::TensorRef x, LayerTape& t,
@@ -92,15 +88,24 @@ struct Transformer::State {
   kernels::TensorRef shared_expert_backward(int l, kernels::TensorRef h2, LayerTape& t, kernels::TensorRef dm,
                                             kernels::TensorRef dh2, Gradients& g);
 
+  // Buffers of the device, grown as needed; indices are 4-byte integers in one.
+  kernels::TensorRef sized(Buffer& b, int64_t rows, int64_t cols) {
+    b.resize(static_cast<size_t>(rows * cols), ctx);
+    return kernels::mat(b.data(), rows, cols);
+  }
+  std::span<int32_t> indices(Buffer& b, int64_t n) {
+    b.resize(static_cast<size_t>(n), ctx);
+    return indices(b);
+  }
+  static std::span<int32_t> indices(Buffer& b) { return {reinterpret_cast<int32_t*>(b.data()), b.size()}; }
+
   void linear(kernels::TensorRef x, size_t weight, kernels::TensorRef y);
   // dx absent: weights only. accumulate: dx += instead of =.
   void linear_back(kernels::TensorRef dy, kernels::TensorRef x, size_t weight, kernels::TensorRef dx, bool accumulate,
                    Gradients& g);
   kernels::TensorRef grad(Gradients& g, size_t i);
   std::vector<kernels::TensorRef> grads_of(Gradients& g, const std::vector<size_t>& list);
-  void see(int l, const char* op, const kernels::TensorRef& rows) {
-    if (observer != nullptr) observer->see(l, op, rows);
-  }
+  void see(int l, const char* op, const kernels::TensorRef& rows);
 };
 
 }  // namespace fulmen::model

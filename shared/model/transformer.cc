@@ -19,9 +19,10 @@ using kernels::TensorRef;
 // -------------------------------------------------------------------------------------------
 
 size_t LayerTape::bytes() const {
-  size_t floats = expert.size() + order.size() + offset.size() + mix_expert.size() + mix_order.size();
-  for (const Buffer* b : {&qkv, &gate, &q, &k, &v, &lse, &attention, &y, &w1, &w3, &expert_out, &weight, &shared_gate,
-                          &shared_up, &mix_in, &mix_logits, &mix_weight}) {
+  size_t floats = 0;
+  for (const Buffer* b : {&expert, &order,       &offset,    &mix_expert, &mix_order,  &qkv,       &gate, &q,
+                          &k,      &v,           &lse,       &attention,  &y,          &w1,        &w3,   &expert_out,
+                          &weight, &shared_gate, &shared_up, &mix_in,     &mix_logits, &mix_weight}) {
     floats += b->size();
   }
   return floats * 4;
@@ -42,21 +43,26 @@ size_t Tape::bytes() const {
   return total;
 }
 
-Gradients::Gradients(const std::vector<TensorSpec>& specs) {
+Gradients::Gradients(const std::vector<TensorSpec>& specs, kernels::Context* ctx)
+    : ctx_(ctx != nullptr && !kernels::host_memory(*ctx) ? ctx : nullptr) {
   size_t floats = 0;
   for (const TensorSpec& spec : specs) {
     offset_.push_back(floats);
     numel_.push_back(static_cast<size_t>(spec.numel()));
     floats += (numel_.back() + 15) / 16 * 16;
   }
-  values_.resize((floats + kRow - 1) / kRow * kRow);
+  floats = (floats + kRow - 1) / kRow * kRow;
+  ctx_ != nullptr ? values_.resize(floats, *ctx_) : values_.resize(floats);
 }
 
-void Gradients::zero() { std::memset(values_.data(), 0, values_.size() * sizeof(float)); }
+void Gradients::zero() {
+  const size_t bytes = values_.size() * sizeof(float);
+  ctx_ != nullptr ? kernels::fill_zero(values_.data(), bytes, *ctx_) : void(std::memset(values_.data(), 0, bytes));
+}
 
 namespace {
 
-LayerParams find_layer(const Weights& w, int l) {
+LayerParams find_layer(const Weights& w, int l, kernels::Context& ctx) {
   const ModelConfig& c = w.config();
   const std::string layer = "model.layers." + std::to_string(l) + ".";
   const auto id = [&](const std::string& name) { return w.index(layer + name + ".weight"); };
@@ -78,9 +84,11 @@ LayerParams find_layer(const Weights& w, int l) {
     p.norm = id("self_attn.norm");
     p.out = id("self_attn.out_proj");
     std::vector<float> slope(static_cast<size_t>(c.num_heads));
-    p.decay.resize(slope.size() * (kernels::kLightningBlock + 1));
+    std::vector<float> decay(slope.size() * (kernels::kLightningBlock + 1));
     kernels::lightning_slopes(c.num_heads, l, c.num_layers, slope.data());
-    kernels::lightning_decay_table(slope.data(), c.num_heads, p.decay.data());
+    kernels::lightning_decay_table(slope.data(), c.num_heads, decay.data());
+    p.decay.resize(decay.size(), ctx);
+    kernels::copy_in(p.decay.data(), decay.data(), decay.size() * sizeof(float), ctx);
   }
   for (int e = 0; e < c.num_experts; ++e) {
     const std::string expert = "block_sparse_moe.experts." + std::to_string(e) + ".";
@@ -125,11 +133,23 @@ Transformer::State::State(const Weights& weights, DType cache, kernels::Context&
   embedding = w.index("model.embed_tokens.weight");
   final_norm = w.index("model.norm.weight");
   lm_head = w.lm_head_index();
-  for (int l = 0; l < c.num_layers; ++l) layers.push_back(find_layer(w, l));
+  for (int l = 0; l < c.num_layers; ++l) layers.push_back(find_layer(w, l, ctx));
 }
 
 void Transformer::State::linear(TensorRef x, size_t weight, TensorRef y) {
   kernels::linear_forward({x, w.packed(weight), y}, ctx);
+}
+
+// An observer is host code: where the device's memory is another, it is shown a copy.
+void Transformer::State::see(int l, const char* op, const TensorRef& rows) {
+  if (observer == nullptr) return;
+  if (kernels::host_memory(ctx)) return observer->see(l, op, rows);
+  const int64_t floats = (rows.dim[0] - 1) * rows.ld + rows.dim[1];
+  seen.resize(static_cast<size_t>(floats));
+  kernels::copy_out(seen.data(), rows.data, seen.size() * sizeof(float), ctx);
+  TensorRef copy = rows;
+  copy.data = seen.data();
+  observer->see(l, op, copy);
 }
 
 // ---- One layer
@@ -190,26 +210,25 @@ TensorRef Transformer::State::experts(int l, TensorRef h2, LayerTape& t) {
   const LayerParams& p = layers[static_cast<size_t>(l)];
   const int E = c.num_experts, top_k = c.top_k;
   const int64_t T = h2.dim[0], C = c.hidden_size, F = c.intermediate_size, R = T * top_k;
-  t.expert.resize(static_cast<size_t>(R));
-  t.order.resize(static_cast<size_t>(R));
-  t.offset.resize(static_cast<size_t>(E) + 1);
+  const std::span<int32_t> expert = indices(t.expert, R), order = indices(t.order, R),
+                           offset = indices(t.offset, E + 1);
 
   TensorRef logits = sized(work.logits, T, E), weight = sized(t.weight, T, top_k);
   linear(h2, p.router, logits);
   see(l, "router", logits);
-  kernels::route_forward({logits, top_k, t.expert, weight}, ctx);
+  kernels::route_forward({logits, top_k, expert, weight}, ctx);
   see(l, "expert_weight", weight);
-  kernels::dispatch({t.expert, E, t.order, t.offset});
+  kernels::dispatch({expert, E, order, offset}, ctx);
 
   TensorRef rows = sized(work.gathered, R, C), w1 = sized(t.w1, R, F), w3 = sized(t.w3, R, F);
   TensorRef act = sized(work.act, R, F), f = sized(t.expert_out, R, C), y = sized(work.moe, T, C);
-  kernels::gather_rows({h2, t.order, top_k, rows}, ctx);
-  const kernels::GroupedLinearForward gate_and_up[] = {{rows, t.offset, p.w1_packed, w1},
-                                                       {rows, t.offset, p.w3_packed, w3}};
+  kernels::gather_rows({h2, order, top_k, rows}, ctx);
+  const kernels::GroupedLinearForward gate_and_up[] = {{rows, offset, p.w1_packed, w1},
+                                                       {rows, offset, p.w3_packed, w3}};
   kernels::grouped_linear_forward_together(gate_and_up, ctx);
   kernels::swiglu_forward({w1, w3, act}, ctx);
-  kernels::grouped_linear_forward({act, t.offset, p.w2_packed, f}, ctx);
-  kernels::combine_forward({f, t.order, weight, y}, ctx);
+  kernels::grouped_linear_forward({act, offset, p.w2_packed, f}, ctx);
+  kernels::combine_forward({f, order, weight, y}, ctx);
   see(l, "moe", y);
   return c.shared_intermediate_size > 0 ? shared_expert(l, h2, y, t) : y;
 }
@@ -229,13 +248,11 @@ TensorRef Transformer::State::shared_expert(int l, TensorRef h2, TensorRef route
   linear(act, p.shared_down, second_half);
 
   linear(h2, p.coefficient, mat(logits.f32() + 1, T, 1, 2));  // column 0 has been zero since the buffer was made
-  t.mix_expert.resize(static_cast<size_t>(2 * T));
-  t.mix_order.resize(static_cast<size_t>(2 * T));
-  t.mix_offset.resize(3);
-  kernels::route_forward({logits, 2, t.mix_expert, weight}, ctx);
-  kernels::dispatch({t.mix_expert, 2, t.mix_order, t.mix_offset});
+  const std::span<int32_t> expert = indices(t.mix_expert, 2 * T), order = indices(t.mix_order, 2 * T);
+  kernels::route_forward({logits, 2, expert, weight}, ctx);
+  kernels::dispatch({expert, 2, order, indices(t.mix_offset, 3)}, ctx);
   TensorRef y = sized(work.shared, T, C);
-  kernels::combine_forward({mix, t.mix_order, weight, y}, ctx);
+  kernels::combine_forward({mix, order, weight, y}, ctx);
   see(l, "shared", y);
   return y;
 }
@@ -280,8 +297,9 @@ void Transformer::forward(const Batch& batch, Cache* cache, Tape* tape, TensorRe
   if (T == 0) return;
   kernels::check_shape("forward", "hidden", hidden, {T, C});
   s.observer = observer;
+  if (cache != nullptr) cache->send_page_table();
 
-  const auto input_of = [&](size_t l) { return sized(tape != nullptr ? tape->state().x[l] : s.work.x, T, C); };
+  const auto input_of = [&](size_t l) { return s.sized(tape != nullptr ? tape->state().x[l] : s.work.x, T, C); };
   TensorRef x = input_of(0);
   kernels::embedding_forward({batch.tokens, s.w.rows(s.embedding), x}, s.ctx);
   s.see(-1, "embedding", x);

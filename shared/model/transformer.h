@@ -31,7 +31,9 @@ struct Batch {
 // clearing: position 0 starts afresh. Wrong slots and pages throw Error.
 class Cache {
  public:
-  Cache(const ModelConfig& c, kernels::DType kv, int64_t slots, int64_t pages, int64_t max_pages_per_slot);
+  // In the memory of ctx's device; without one, the host's.
+  Cache(const ModelConfig& c, kernels::DType kv, int64_t slots, int64_t pages, int64_t max_pages_per_slot,
+        kernels::Context* ctx = nullptr);
   static int64_t slot_bytes(const ModelConfig& c, kernels::DType kv);
   static int64_t page_bytes(const ModelConfig& c, kernels::DType kv);
 
@@ -43,8 +45,12 @@ class Cache {
   const kernels::LightningCache& lightning(int layer) const { return lightning_[static_cast<size_t>(layer)]; }
   kernels::PagedKvCache softmax(int layer) const;
   kernels::DType kv() const { return kv_; }
+  void send_page_table();  // to the device, what set_page changed; forward does it
 
  private:
+  void copy(void* to, const void* from, int64_t bytes);
+
+  kernels::Context* ctx_;
   ModelConfig config_;
   kernels::DType kv_;
   int64_t slots_, pages_, max_pages_;
@@ -52,6 +58,8 @@ class Cache {
   std::vector<kernels::LightningCache> lightning_;
   std::vector<kernels::PagedKvCache> softmax_;
   std::vector<int32_t> page_table_;
+  Buffer device_page_table_;                 // int32; empty where the device's memory is the host's
+  size_t first_changed_, last_changed_ = 0;  // entries of the page table not yet sent: [first, last)
 };
 
 // What backward needs, written by forward: activations of every layer, or only the layer inputs with recompute
@@ -73,13 +81,15 @@ class Tape {
 class Gradients {
  public:
   static constexpr size_t kRow = 1024;  // all() is whole rows of this, for kernels that take a matrix
-  explicit Gradients(const std::vector<TensorSpec>& specs);
+  // In the memory of ctx's device; without one, the host's.
+  explicit Gradients(const std::vector<TensorSpec>& specs, kernels::Context* ctx = nullptr);
   std::span<float> tensor(size_t i) { return {values_.data() + offset_[i], numel_[i]}; }
   std::span<float> all() { return {values_.data(), values_.size()}; }
   size_t size() const { return numel_.size(); }  // tensors
   void zero();
 
  private:
+  kernels::Context* ctx_;
   std::vector<size_t> offset_, numel_;
   Buffer values_;
 };

@@ -86,19 +86,19 @@ void Transformer::State::experts_backward(int l, TensorRef h2, LayerTape& t, Ten
             rows = sized(work.gathered, R, C);
   TensorRef d_f = sized(work.d_expert_out, R, C), d_weight = sized(work.d_weight, T, top_k);
   TensorRef d_act = sized(work.d_act, R, F), d_up = sized(work.d_up, R, F), d_rows = sized(work.d_gathered, R, C);
-  kernels::gather_rows({h2, t.order, top_k, rows}, ctx);
+  kernels::gather_rows({h2, indices(t.order), top_k, rows}, ctx);
   kernels::swiglu_forward({w1, w3, act}, ctx);
 
-  kernels::combine_backward({dm, f, t.order, weight, d_f, d_weight}, ctx);
+  kernels::combine_backward({dm, f, indices(t.order), weight, d_f, d_weight}, ctx);
   const auto dw1 = grads_of(g, p.w1), dw3 = grads_of(g, p.w3), dw2 = grads_of(g, p.w2);
-  kernels::grouped_linear_backward({d_f, act, t.offset, p.w2_rows, d_act, false, dw2}, ctx);
+  kernels::grouped_linear_backward({d_f, act, indices(t.offset), p.w2_rows, d_act, false, dw2}, ctx);
   kernels::swiglu_backward({d_act, w1, w3, d_act, d_up}, ctx);
-  kernels::grouped_linear_backward({d_act, rows, t.offset, p.w1_rows, d_rows, false, dw1}, ctx);
-  kernels::grouped_linear_backward({d_up, rows, t.offset, p.w3_rows, d_rows, true, dw3}, ctx);
-  kernels::gather_rows_backward({d_rows, t.order, top_k, dh2}, ctx);
+  kernels::grouped_linear_backward({d_act, rows, indices(t.offset), p.w1_rows, d_rows, false, dw1}, ctx);
+  kernels::grouped_linear_backward({d_up, rows, indices(t.offset), p.w3_rows, d_rows, true, dw3}, ctx);
+  kernels::gather_rows_backward({d_rows, indices(t.order), top_k, dh2}, ctx);
 
   TensorRef d_logits = sized(work.d_logits, T, E);
-  kernels::route_backward({weight, d_weight, t.expert, top_k, d_logits}, ctx);
+  kernels::route_backward({weight, d_weight, indices(t.expert), top_k, d_logits}, ctx);
   linear_back(d_logits, h2, p.router, dh2, true, g);
   if (shared) kernels::scaled_add({d_from_shared, dh2, dh2, 1, 1}, ctx);
 }
@@ -116,12 +116,12 @@ TensorRef Transformer::State::shared_expert_backward(int l, TensorRef h2, LayerT
   TensorRef d_routed = mat(d_mix.row(0), T, C), d_shared = mat(d_mix.row(T), T, C);
   kernels::swiglu_forward({gate, up, act}, ctx);
 
-  kernels::combine_backward({dm, mix, t.mix_order, weight, d_mix, d_weight}, ctx);
+  kernels::combine_backward({dm, mix, indices(t.mix_order), weight, d_mix, d_weight}, ctx);
   linear_back(d_shared, act, p.shared_down, d_act, false, g);
   kernels::swiglu_backward({d_act, gate, up, d_act, d_up}, ctx);
   linear_back(d_act, h2, p.shared_gate, dh2, false, g);
   linear_back(d_up, h2, p.shared_up, dh2, true, g);
-  kernels::route_backward({weight, d_weight, t.mix_expert, 2, d_logits}, ctx);
+  kernels::route_backward({weight, d_weight, indices(t.mix_expert), 2, d_logits}, ctx);
   linear_back(mat(d_logits.f32() + 1, T, 1, 2), h2, p.coefficient, dh2, true, g);
   return d_routed;
 }
@@ -160,11 +160,11 @@ void Transformer::backward(const Batch& batch, Tape& tape, TensorRef dhidden, Gr
   s.observer = nullptr;
 
   TensorRef dx = dhidden;
-  const TensorRef last = sized(record.x.back(), T, C);
+  const TensorRef last = s.sized(record.x.back(), T, C);
   kernels::rmsnorm_backward({dx, last, s.w.rows(s.final_norm), dx, s.grad(grads, s.final_norm), s.c.rms_norm_eps},
                             s.ctx);
   for (int l = s.c.num_layers - 1; l >= 0; --l) {
-    const TensorRef x = sized(record.x[static_cast<size_t>(l)], T, C);
+    const TensorRef x = s.sized(record.x[static_cast<size_t>(l)], T, C);
     LayerTape& t = record.layers[record.recompute ? 0 : static_cast<size_t>(l)];
     if (record.recompute) s.layer_forward(l, batch, nullptr, x, t, {});
     s.layer_backward(l, batch, x, t, dx, grads);

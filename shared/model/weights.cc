@@ -1,11 +1,7 @@
 #include "shared/model/weights.h"
 
-#include <sys/mman.h>
-
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 
 #include "kernels/lightning.h"
 #include "kernels/thread_pool.h"
@@ -16,23 +12,26 @@ namespace fulmen::model {
 using kernels::DType;
 using kernels::TensorRef;
 
-void Buffer::Free::operator()(float* p) const { std::free(p); }
-
+// In both: the old memory goes first, so that old and new never stand side by side.
 void Buffer::resize(size_t floats) {
   if (floats > capacity_) {
-    // Huge pages where they fit: walking gigabytes of weights in small ones costs as much as reading them.
-    constexpr size_t kHugePage = size_t{2} << 20;
-    const size_t align = floats * sizeof(float) >= 2 * kHugePage ? kHugePage : 64;
-    const size_t bytes = (floats * sizeof(float) + align - 1) / align * align;
-    data_.reset();  // first, so that old and new memory never stand side by side
-    capacity_ = size_ = 0;
-    data_.reset(static_cast<float*>(std::aligned_alloc(align, bytes)));
-    FULMEN_CHECK(data_, "Buffer: no memory for " + std::to_string(bytes) + " bytes");
-    if (align == kHugePage) madvise(data_.get(), bytes, MADV_HUGEPAGE);  // advice only; may be refused
-    std::memset(data_.get(), 0, bytes);
-    capacity_ = floats;
+    take({}, 0);
+    take(kernels::allocate_host(floats * sizeof(float)), floats);
   }
   size_ = floats;
+}
+
+void Buffer::resize(size_t floats, kernels::Context& ctx) {
+  if (floats > capacity_) {
+    take({}, 0);
+    take(kernels::allocate(floats * sizeof(float), ctx), floats);
+  }
+  size_ = floats;
+}
+
+void Buffer::take(kernels::DeviceMemory memory, size_t floats) {
+  data_ = std::move(memory);
+  capacity_ = size_ = floats;
 }
 
 Weights::Weights(const ModelConfig& config, DType weights_dtype)
@@ -90,6 +89,23 @@ uint16_t bf16_nearest_even(float x) {
 }  // namespace
 
 void Weights::pack(kernels::Context& ctx) {
+  if (!kernels::host_memory(ctx)) {
+    device_.resize(specs_.size());
+    for (size_t i = 0; i < specs_.size(); ++i) {
+      device_[i].resize(values_[i].size(), ctx);
+      kernels::copy_in(device_[i].data(), values_[i].data(), values_[i].size() * sizeof(float), ctx);
+    }
+  }
+  make_compute_copies(ctx);
+}
+
+void Weights::pack_trained(kernels::Context& ctx) {
+  for (size_t i = 0; i < device_.size(); ++i)
+    kernels::copy_out(values_[i].data(), device_[i].data(), values_[i].size() * sizeof(float), ctx);
+  make_compute_copies(ctx);
+}
+
+void Weights::make_compute_copies(kernels::Context& ctx) {
   panels_.resize(specs_.size());
   bf16_rows_.resize(specs_.size());
   packed_.resize(specs_.size());
@@ -97,10 +113,11 @@ void Weights::pack(kernels::Context& ctx) {
     if (!linear(i)) continue;
     const int64_t N = specs_[i].shape[0], K = specs_[i].shape[1];
     const DType dtype = compute_dtype(i);
-    panels_[i].resize((kernels::packed_bytes(N, K, dtype) + 3) / 4);
-    kernels::pack_weight(kernels::mat(values_[i].data(), N, K), dtype, panels_[i].data(), ctx);
+    panels_[i].resize((kernels::packed_bytes(N, K, dtype) + 3) / 4, ctx);
+    kernels::pack_weight(kernels::mat(device_values(i), N, K), dtype, panels_[i].data(), ctx);
     packed_[i] = {panels_[i].data(), dtype, N, K};
     if (dtype == DType::kF32) continue;
+    if (kernels::packed_is_rows(ctx)) continue;                // the packed copy is in the shape that backward wants
     bf16_rows_[i].resize(static_cast<size_t>(N * K + 1) / 2);  // backward multiplies by the rounded values too
     const float* from = values_[i].data();
     auto* to = reinterpret_cast<uint16_t*>(bf16_rows_[i].data());
@@ -112,13 +129,17 @@ void Weights::pack(kernels::Context& ctx) {
 
 TensorRef Weights::rows(size_t i) const {
   const auto& shape = specs_[i].shape;
-  if (shape.size() == 1) return kernels::vec(values_[i].data(), shape[0]);
-  TensorRef ref = kernels::mat(values_[i].data(), shape[0], shape[1]);
+  if (shape.size() == 1) return kernels::vec(device_values(i), shape[0]);
+  TensorRef ref = kernels::mat(device_values(i), shape[0], shape[1]);
   if (packed() && packed_[i].dtype == DType::kBf16) {
-    ref.data = const_cast<float*>(bf16_rows_[i].data());
+    ref.data = bf16_rows_[i].size() > 0 ? const_cast<float*>(bf16_rows_[i].data()) : const_cast<void*>(packed_[i].data);
     ref.dtype = DType::kBf16;
   }
   return ref;
+}
+
+TensorRef Weights::master(size_t i) const {
+  return kernels::vec(device_values(i), static_cast<int64_t>(values_[i].size()));
 }
 
 base::Digest Weights::tensor_digest(size_t i) const {

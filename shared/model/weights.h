@@ -11,27 +11,30 @@
 #include <vector>
 
 #include "kernels/linear.h"
+#include "kernels/memory.h"
 #include "shared/base/file.h"
 #include "shared/model/model_config.h"
 
 namespace fulmen::model {
 
-// 64-byte aligned fp32 storage that owns its memory. Outgrowing the largest size so far reallocates and zeroes
-// everything; any other resize keeps memory and contents.
+// 64-byte aligned storage of 4-byte elements (fp32 unless said otherwise) that owns its memory: the host's, or with a
+// context that of its device. Outgrowing the largest size so far reallocates and zeroes everything; any other resize
+// keeps memory and contents.
 class Buffer {
  public:
   Buffer() = default;
   explicit Buffer(size_t floats) { resize(floats); }
+  Buffer(size_t floats, kernels::Context& ctx) { resize(floats, ctx); }
   void resize(size_t floats);
-  float* data() { return data_.get(); }
-  const float* data() const { return data_.get(); }
+  void resize(size_t floats, kernels::Context& ctx);
+  float* data() { return static_cast<float*>(data_.get()); }
+  const float* data() const { return static_cast<const float*>(data_.get()); }
   size_t size() const { return size_; }
 
  private:
-  struct Free {
-    void operator()(float* p) const;
-  };
-  std::unique_ptr<float[], Free> data_;
+  void take(kernels::DeviceMemory memory, size_t floats);
+
+  kernels::DeviceMemory data_;
   size_t size_ = 0, capacity_ = 0;
 };
 
@@ -54,14 +57,18 @@ class Weights {
 
   // normal(0, initializer_range), norms 1. A tensor's values depend on the seed and its name only.
   void init_random(uint64_t seed);
-  // Refreshes every compute copy after the values changed. The copies stay where the first call put them.
+  // Refreshes every compute copy after the values changed. The copies stay where the first call put them. On a device
+  // the values are sent there first (pack) or, after they were trained there, fetched from there (pack_trained).
   void pack(kernels::Context& ctx);
+  void pack_trained(kernels::Context& ctx);
   bool packed() const { return !packed_.empty(); }
 
   // Compute copies, valid after pack(). Index by tensor; only for linear weights.
   const kernels::PackedWeight& packed(size_t i) const { return packed_[i]; }
   // The values that forward used, in their own shape: the fp32 tensor itself, or its bf16 copy when that was packed.
   kernels::TensorRef rows(size_t i) const;
+  // The fp32 values where kernels can reach them, flat: what the optimizer updates. Valid after pack().
+  kernels::TensorRef master(size_t i) const;
 
   base::Digest tensor_digest(size_t i) const;  // of the fp32 bytes
   base::Digest constants_digest() const;  // of what is derived and not stored: decay slopes of the lightning layers
@@ -75,7 +82,11 @@ class Weights {
   kernels::DType dtype_;
   std::vector<TensorSpec> specs_;
   std::unordered_map<std::string, size_t> index_;
+  void make_compute_copies(kernels::Context& ctx);
+  const float* device_values(size_t i) const { return device_.empty() ? values_[i].data() : device_[i].data(); }
+
   std::vector<Buffer> values_, panels_, bf16_rows_;
+  std::vector<Buffer> device_;  // of values_, where the device's memory is not the host's
   std::vector<kernels::PackedWeight> packed_;
 };
 

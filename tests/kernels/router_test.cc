@@ -22,7 +22,7 @@ struct Problem {
     weight.resize(T * top_k), expert.resize(T * top_k), order.resize(T * top_k), offset.resize(E + 1);
     Machine machine(2);
     route(machine.ctx, 0, T, expert, weight);
-    dispatch({expert, static_cast<int>(E), order, offset});
+    dispatch({expert, static_cast<int>(E), order, offset}, machine.ctx);
   }
   void route(Context& ctx, int64_t first, int64_t rows, Ints& e, Floats& w) const {
     e.resize(rows * top_k), w.resize(rows * top_k);
@@ -108,11 +108,12 @@ TEST(Route, BackwardMatchesFiniteDifferencesOfReference) {
 TEST(Dispatch, IsAStableCountingSort) {
   const Ints expert = {2, 0, 2, 3, 0, 0};
   Ints order(6), offset(6);
-  dispatch({expert, 5, order, offset});
+  Machine machine(1);
+  dispatch({expert, 5, order, offset}, machine.ctx);
   EXPECT_EQ(order, (Ints{1, 4, 5, 0, 2, 3}));
   EXPECT_EQ(offset, (Ints{0, 3, 3, 5, 6, 6}));
   Ints none(3, 9);
-  dispatch({{}, 2, {}, none});
+  dispatch({{}, 2, {}, none}, machine.ctx);
   EXPECT_EQ(none, (Ints{0, 0, 0}));
 }
 
@@ -176,7 +177,7 @@ TEST(Combine, RowDoesNotDependOnTheOtherTokens) {
     const int64_t n = rows * p.top_k;
     const std::span<const int32_t> expert(p.expert.data() + first * p.top_k, n);
     Ints order(n), offset(p.E + 1);
-    dispatch({expert, static_cast<int>(p.E), order, offset});
+    dispatch({expert, static_cast<int>(p.E), order, offset}, ctx);
     Floats f(n * p.C), y(rows * p.C);
     for (int64_t r = 0; r < n; ++r)
       std::memcpy(&f[r * p.C], &per_pair[(first * p.top_k + order[r]) * p.C], p.C * sizeof(float));
@@ -207,8 +208,8 @@ TEST(Router, EmptyBatchAndBadArguments) {
   expert[3] = 4;
   expect_error([&] { route_backward({weight, weight, expert, 2, x}, ctx); }, "expert[3] is 4, want 0..3");
   Ints offset(5), short_offset(4);
-  expect_error([&] { dispatch({expert, 4, order, offset}); }, "dispatch: expert[3] is 4, want 0..3");
-  expect_error([&] { dispatch({expert, 4, order, short_offset}); }, "offset has 4 entries, want 5");
+  expect_error([&] { dispatch({expert, 4, order, offset}, ctx); }, "dispatch: expert[3] is 4, want 0..3");
+  expect_error([&] { dispatch({expert, 4, order, short_offset}, ctx); }, "offset has 4 entries, want 5");
   expect_error([&] { gather_rows({x, order, 2, pairs}, ctx); }, "gather_rows: order[5] is 6, want 0..5");
   order[5] = 5;
   expect_error([&] { gather_rows({x, order, 2, x}, ctx); }, "gather_rows: y is (3, 4), want (6, 4)");

@@ -15,7 +15,7 @@ TEST(Packer, RowsPredictTheirTargets) {
   ASSERT_EQ(b.size(), 1u);
   EXPECT_EQ(b[0].tokens, (std::vector<int32_t>{1, 2, 3, 4, 1, 2, 3, 6, 7, 8, 9, 10}));
   EXPECT_EQ(b[0].targets, (std::vector<int32_t>{4, 5, 6, 7, 8, 9, 10, 11}));
-  EXPECT_EQ(b[0].rows, (std::vector<int64_t>{2, 3, 6, 7, 8, 9, 10, 11}));
+  EXPECT_EQ(b[0].rows, (std::vector<int32_t>{2, 3, 6, 7, 8, 9, 10, 11}));
   ASSERT_EQ(b[0].segments.size(), 2u);
   EXPECT_EQ(b[0].segments[1].row0, 4);
   EXPECT_EQ(b[0].segments[1].rows, 8);

@@ -1,0 +1,75 @@
+#include "kernels/memory.h"
+
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+#include "kernels/table.h"
+
+namespace fulmen::kernels {
+namespace {
+
+void check_index(const char* name, std::span<const int32_t> index, int64_t rows) {
+  for (size_t i = 0; i < index.size(); ++i)
+    FULMEN_CHECK(index[i] >= 0 && index[i] < rows, "copy_rows: " + std::string(name) + "[" + std::to_string(i) +
+                                                       "] is " + std::to_string(index[i]) + ", want 0.." +
+                                                       std::to_string(rows - 1));
+}
+
+}  // namespace
+
+bool host_memory(const Context& ctx) { return ctx.table->host_memory; }
+
+// Huge pages: walking gigabytes of weights in small ones costs as much as reading them.
+DeviceMemory allocate_host(size_t bytes) {
+  constexpr size_t kHugePage = size_t{2} << 20;
+  const size_t align = bytes >= 2 * kHugePage ? kHugePage : 256;
+  const size_t rounded = (bytes > 0 ? bytes + align - 1 : align) / align * align;
+  void* p = std::aligned_alloc(align, rounded);
+  FULMEN_CHECK(p, "memory: the host has no room for another " + std::to_string(bytes) + " bytes");
+  if (align == kHugePage) madvise(p, rounded, MADV_HUGEPAGE);  // advice only; may be refused
+  std::memset(p, 0, rounded);
+  return {p, {[](void* q) noexcept { std::free(q); }}};
+}
+
+DeviceMemory allocate(size_t bytes, Context& ctx) {
+  return DeviceMemory(ctx.table->allocate(bytes, ctx), {ctx.table->release});
+}
+
+void copy_in(void* device, const void* host, size_t bytes, Context& ctx) {
+  if (bytes > 0 && device != host) ctx.table->copy_in(device, host, bytes, ctx);
+}
+
+void copy_out(void* host, const void* device, size_t bytes, Context& ctx) {
+  if (bytes > 0 && device != host) ctx.table->copy_out(host, device, bytes, ctx);
+}
+
+void copy_within(void* to, const void* from, size_t bytes, Context& ctx) {
+  if (bytes > 0 && to != from) ctx.table->copy_within(to, from, bytes, ctx);
+}
+
+void fill_zero(void* device, size_t bytes, Context& ctx) {
+  if (bytes > 0) ctx.table->fill_zero(device, bytes, ctx);
+}
+
+void synchronize(Context& ctx) { ctx.table->synchronize(ctx); }
+
+void copy_rows(const CopyRows& a, Context& ctx) {
+  const char* op = "copy_rows";
+  const int64_t n = a.to.empty() ? a.from.empty() ? a.x.dim[0] : static_cast<int64_t>(a.from.size())
+                                 : static_cast<int64_t>(a.to.size());
+  if (n == 0 || a.x.dim[1] == 0) return;
+  check_shape(op, "x", a.x, {a.x.dim[0], a.x.dim[1]});
+  check_shape(op, "y", a.y, {a.y.dim[0], a.x.dim[1]});
+  FULMEN_CHECK(a.from.empty() || a.to.empty() || a.from.size() == a.to.size(),
+               "copy_rows: from has " + std::to_string(a.from.size()) + " rows, to has " + std::to_string(a.to.size()));
+  FULMEN_CHECK((!a.from.empty() || n <= a.x.dim[0]) && (!a.to.empty() || n <= a.y.dim[0]),
+               "copy_rows: " + std::to_string(n) + " rows, x is " + shape_string(a.x) + ", y is " + shape_string(a.y));
+  check_index("from", a.from, a.x.dim[0]);
+  check_index("to", a.to, a.y.dim[0]);
+  ctx.table->copy_rows(a, ctx);
+}
+
+}  // namespace fulmen::kernels

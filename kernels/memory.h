@@ -1,0 +1,38 @@
+#pragma once
+// The memory of a Context's device. Host code goes through here and never follows a pointer into device memory; on the
+// CPU, where both are one, the copies between a thing and itself are left out.
+
+#include <memory>
+#include <span>
+
+#include "kernels/context.h"
+
+namespace fulmen::kernels {
+
+bool host_memory(const Context& ctx);  // may host code follow device pointers?
+
+struct Release {
+  void (*release)(void*) noexcept = nullptr;
+  void operator()(void* p) const { release(p); }
+};
+using DeviceMemory = std::unique_ptr<void, Release>;
+DeviceMemory allocate_host(size_t bytes);           // the host's, zeroed, in huge pages where they fit
+DeviceMemory allocate(size_t bytes, Context& ctx);  // zeroed, aligned to 256 bytes; throws Error when there is no more
+
+void copy_in(void* device, const void* host, size_t bytes, Context& ctx);
+void copy_out(void* host, const void* device, size_t bytes, Context& ctx);  // waits for what was queued before
+void copy_within(void* to, const void* from, size_t bytes, Context& ctx);   // must not overlap
+void fill_zero(void* device, size_t bytes, Context& ctx);
+void synchronize(Context& ctx);
+
+// y[to[i]] = x[from[i]] for each i; an empty list means row i itself. Rows of y not named keep their values. Indices
+// are host memory and checked; no row of `to` may occur twice.
+struct CopyRows {
+  TensorRef x;  // (., C)
+  std::span<const int32_t> from;
+  TensorRef y;  // (., C)
+  std::span<const int32_t> to;
+};
+void copy_rows(const CopyRows& a, Context& ctx);
+
+}  // namespace fulmen::kernels
