@@ -1,0 +1,60 @@
+#pragma once
+// How a batch of queries is cut into blocks for the attention kernels. Host arithmetic: tests/kernels checks it.
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "kernels/attention.h"
+
+namespace fulmen::kernels::cuda {
+
+constexpr int kBlockQueries = 16;  // queries (rows x heads of a group) of a thread block; more if a group is larger
+
+// Rows [row, row + rows) of a segment; every kv head does them.
+struct AttentionItem {
+  int32_t segment, row, rows, splits;  // splits: that its last row reaches
+};
+
+struct AttentionPlan {
+  std::vector<AttentionItem> items;  // longest first within a segment
+  int max_queries = 0, max_splits = 0;
+};
+
+inline int rows_per_block(int group) { return group < kBlockQueries ? kBlockQueries / group : 1; }
+
+inline AttentionPlan plan_attention(std::span<const Segment> segments, int group) {
+  AttentionPlan plan;
+  const int per = rows_per_block(group);
+  for (size_t s = 0; s < segments.size(); ++s)
+    for (int32_t row = (segments[s].rows - 1) / per * per; row >= 0; row -= per) {
+      const int32_t rows = segments[s].rows - row < per ? segments[s].rows - row : per;
+      const int32_t splits = (segments[s].pos0 + row + rows - 1) / kAttentionSplit + 1;
+      plan.items.push_back({static_cast<int32_t>(s), row, rows, splits});
+      if (rows * group > plan.max_queries) plan.max_queries = rows * group;
+      if (splits > plan.max_splits) plan.max_splits = splits;
+    }
+  return plan;
+}
+
+// Are the splits of an item given to blocks of their own, to be merged later? Few queries over a long context.
+inline bool splits_apart(const AttentionPlan& plan, int KV, int D) {
+  constexpr int64_t kEnoughBlocks = 512, kMostBytes = int64_t{256} << 20;
+  const int64_t blocks = static_cast<int64_t>(plan.items.size()) * KV;
+  return plan.max_splits > 1 && blocks < kEnoughBlocks &&
+         blocks * plan.max_splits * plan.max_queries * (D + 2) * 4 <= kMostBytes;
+}
+
+// Tiles of 64 keys of each sequence, for the key side of the backward.
+struct KeyTileItem {
+  int32_t segment, first;
+};
+
+inline std::vector<KeyTileItem> plan_key_tiles(std::span<const Segment> segments) {
+  std::vector<KeyTileItem> items;
+  for (size_t s = 0; s < segments.size(); ++s)
+    for (int32_t t = 0; t < segments[s].rows; t += kAttentionTile) items.push_back({static_cast<int32_t>(s), t});
+  return items;
+}
+
+}  // namespace fulmen::kernels::cuda

@@ -1,0 +1,72 @@
+#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/entries.h"
+
+namespace fulmen::kernels::cuda {
+namespace {
+
+constexpr size_t kThroughRing = size_t{256} << 10;  // larger copies wait instead of going through pinned memory
+constexpr int kThreads = 256;
+
+__global__ void copy_rows_kernel(const float* x, int64_t ld_x, const int32_t* from, float* y, int64_t ld_y,
+                                 const int32_t* to, int64_t columns) {
+  const int64_t i = blockIdx.x;
+  x += (from != nullptr ? from[i] : i) * ld_x;
+  y += (to != nullptr ? to[i] : i) * ld_y;
+  for (int64_t c = threadIdx.x; c < columns; c += blockDim.x) y[c] = x[c];
+}
+
+}  // namespace
+
+void* allocate(size_t bytes, Context& ctx) {
+  State& state = state_of(ctx);
+  void* p = nullptr;
+  size_t free = 0, total = 0;
+  if (cudaMalloc(&p, bytes > 0 ? bytes : 1) != cudaSuccess) {
+    cudaMemGetInfo(&free, &total);
+    throw Error("cuda: no room for another " + std::to_string(bytes >> 20) + " MiB on the device (" +
+                std::to_string(free >> 20) + " of " + std::to_string(total >> 20) +
+                " MiB free): lower rollout.memory_mb or optimizer.micro_batch_tokens, or set model.recompute");
+  }
+  check(cudaMemsetAsync(p, 0, bytes > 0 ? bytes : 1, state.stream()), "cudaMemset");
+  return p;
+}
+
+void release(void* p) noexcept { cudaFree(p); }
+
+void copy_in(void* device, const void* host, size_t bytes, Context& ctx) {
+  State& state = state_of(ctx);
+  if (bytes <= kThroughRing) {
+    check(cudaMemcpyAsync(device, state.upload(host, bytes), bytes, cudaMemcpyDeviceToDevice, state.stream()),
+          "copy_in");
+    return;
+  }
+  check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, state.stream()), "copy_in");
+  state.wait();
+}
+
+void copy_out(void* host, const void* device, size_t bytes, Context& ctx) {
+  State& state = state_of(ctx);
+  check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, state.stream()), "copy_out");
+  state.wait();
+}
+
+void copy_within(void* to, const void* from, size_t bytes, Context& ctx) {
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, state_of(ctx).stream()), "copy_within");
+}
+
+void fill_zero(void* device, size_t bytes, Context& ctx) {
+  check(cudaMemsetAsync(device, 0, bytes, state_of(ctx).stream()), "fill_zero");
+}
+
+void synchronize(Context& ctx) { state_of(ctx).wait(); }
+
+void copy_rows(const CopyRows& a, Context& ctx) {
+  State& state = state_of(ctx);
+  const int32_t* from = a.from.empty() ? nullptr : state.upload(a.from);
+  const int32_t* to = a.to.empty() ? nullptr : state.upload(a.to);
+  const size_t n = a.to.empty() ? a.from.empty() ? static_cast<size_t>(a.x.dim[0]) : a.from.size() : a.to.size();
+  launch(state, "copy_rows", copy_rows_kernel, dim3(static_cast<unsigned>(n)), kThreads, 0, a.x.f32(), a.x.ld, from,
+         a.y.f32(), a.y.ld, to, a.x.dim[1]);
+}
+
+}  // namespace fulmen::kernels::cuda

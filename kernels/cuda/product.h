@@ -1,0 +1,50 @@
+#pragma once
+// One matrix product C = [C +] A B with arbitrary strides, alone or once per expert. Two kernels compute it:
+//
+//   multiply_fp32    one fma chain over ascending k per element on the CUDA cores: the bits of the CPU backend
+//   multiply_bf16    A and B rounded to bf16, mma.sync m16n8k16 with one fp32 accumulator over ascending k
+//
+// In both, an element depends on its row of A, its column of B and (with accumulate) itself alone: tiles are free, so
+// few rows (decode) take small tiles and many rows large ones, with equal bits.
+
+#include <cstdint>
+
+#include "kernels/cuda/state.h"
+#include "kernels/types.h"
+
+namespace fulmen::kernels::cuda {
+
+enum class Groups : int32_t {
+  kNone,
+  kRows,  // rows [offset[e], offset[e+1]) of A and C belong to expert e, whose B is b_list[e]
+  kSum,   // the sum over k runs over rows [offset[e], offset[e+1]) of A and B; C is c_list[e]
+};
+
+struct Product {
+  const float* a = nullptr;  // A(m, k) at a[m * a_row + k * a_k]
+  int64_t a_row = 0, a_k = 1;
+  const void* b = nullptr;  // B(k, n) at b[k * b_k + n * b_column]
+  DType b_type = DType::kF32;
+  int64_t b_k = 1, b_column = 0;
+  float* c = nullptr;  // C(m, n) at c[m * c_row + n]
+  int64_t c_row = 0;
+  int64_t M = 0, N = 0, K = 0;  // kRows: M of all experts; kSum: K of all experts
+  bool accumulate = false;
+
+  Groups groups = Groups::kNone;
+  int experts = 0;
+  const int32_t* offset = nullptr;  // device memory, as the lists
+  const void* const* b_list = nullptr;
+  float* const* c_list = nullptr;
+};
+
+void multiply_fp32(const Product& p, State& state);
+void multiply_bf16(const Product& p, State& state);
+
+// Tiles of rows to launch: each expert's last tile may be partial.
+inline int64_t row_tiles(const Product& p, int tile) {
+  const int64_t tiles = (p.M + tile - 1) / tile;
+  return p.groups == Groups::kRows ? tiles + p.experts - 1 : tiles;
+}
+
+}  // namespace fulmen::kernels::cuda

@@ -1,0 +1,72 @@
+#pragma once
+// The host side of the CUDA backend: what hangs on Context::device. One stream; a ring through which small host data
+// travel; scratch memory that kernels borrow for one call. Single-threaded, as a Context is.
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "kernels/context.h"
+
+namespace fulmen::kernels::cuda {
+
+void check(cudaError_t code, const char* what);  // throws Error "cuda: WHAT: MESSAGE" unless cudaSuccess
+
+class State {
+ public:
+  explicit State(int device);
+  ~State();
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+
+  cudaStream_t stream() const { return stream_; }
+  int shared_limit() const { return shared_limit_; }  // bytes of dynamic shared memory a block may ask for
+  void wait();                                        // for everything queued
+
+  // Device copy of host data, good for kernels queued before the next few megabytes of uploads.
+  const void* upload(const void* host, size_t bytes);
+  template <class T>
+  const T* upload(std::span<const T> host) {
+    return static_cast<const T*>(upload(host.data(), host.size_bytes()));
+  }
+
+  // Scratch of a call: everything taken while a Frame lives is given back with it. Frames nest.
+  class Frame {
+   public:
+    explicit Frame(State& state) : state_(state), used_(state.used_) {}
+    ~Frame() { state_.give_back(used_); }
+    Frame(const Frame&) = delete;
+    Frame& operator=(const Frame&) = delete;
+    template <class T>
+    T* take(int64_t count) {
+      return static_cast<T*>(state_.take(static_cast<size_t>(count) * sizeof(T)));
+    }
+
+   private:
+    State& state_;
+    size_t used_;
+  };
+
+ private:
+  struct Block {
+    void* data;
+    size_t first, bytes;  // it holds scratch offsets [first, first + bytes)
+  };
+  void* take(size_t bytes);
+  void give_back(size_t used);
+  void grow_ring(size_t bytes);
+
+  cudaStream_t stream_ = nullptr;
+  int shared_limit_ = 0;
+  char *ring_host_ = nullptr, *ring_device_ = nullptr;
+  size_t ring_bytes_ = 0, ring_used_ = 0;
+  std::vector<Block> blocks_;
+  size_t used_ = 0;
+};
+
+inline State& state_of(Context& ctx) { return *static_cast<State*>(ctx.device); }
+
+}  // namespace fulmen::kernels::cuda

@@ -1,0 +1,149 @@
+#pragma once
+// Enough of the CUDA runtime to run kernels/cuda on a CPU, thread by thread: not a GPU, but the same source, the same
+// indices, shared memory and barriers. Every thread of a block is a coroutine on its own stack; a barrier is where it
+// yields. What it finds that a GPU would not: a thread that skips a barrier, warp instructions that not all lanes
+// reach, shared memory read before it was written (it starts as NaN), races (run with threads in reverse order: the
+// bits must be the same), host code that follows a pointer into device memory (that memory is locked outside kernels
+// and copies), and under AddressSanitizer any access out of bounds.
+//
+// Tensor cores follow the MMA-Sim model of Hopper (arXiv 2511.10909): products exact, one sum of 16 products and the
+// accumulator, aligned to the largest exponent and truncated to 25 fractional bits.
+
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __restrict__ __restrict
+#define __launch_bounds__(...)
+
+struct uint3 {
+  unsigned x = 0, y = 0, z = 0;
+};
+struct dim3 {
+  unsigned x = 1, y = 1, z = 1;
+  constexpr dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1) : x(a), y(b), z(c) {}
+};
+struct float4 {
+  float x, y, z, w;
+};
+struct uint4 {
+  uint32_t x, y, z, w;
+};
+
+// Of the thread that runs now.
+inline uint3 threadIdx, blockIdx;
+inline dim3 blockDim, gridDim;
+
+namespace fulmen::emulation {
+
+unsigned char* shared_bytes();
+void block_barrier();
+void warp_barrier();
+// Lane `from(lane)` hands its value to lane `lane`; all lanes of the warp must come.
+uint64_t exchange(uint64_t value, int from);
+uint32_t ballot(bool predicate);
+void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
+int lane();
+
+// Runs kernel() once for every thread of the grid.
+void run_grid(dim3 grid, dim3 block, size_t shared, const std::function<void()>& kernel);
+
+void set_reverse(bool reverse);  // threads in descending order, warps too
+int64_t launches();              // since the start of the process
+
+template <class T>
+T shuffle(T value, int from) {
+  static_assert(sizeof(T) <= 8);
+  uint64_t bits = 0;
+  std::memcpy(&bits, &value, sizeof(T));
+  bits = exchange(bits, from);
+  std::memcpy(&value, &bits, sizeof(T));
+  return value;
+}
+
+}  // namespace fulmen::emulation
+
+inline void __syncthreads() { fulmen::emulation::block_barrier(); }
+inline void __syncwarp(unsigned = 0xffffffffu) { fulmen::emulation::warp_barrier(); }
+template <class T>
+T __shfl_sync(unsigned, T v, int from) {
+  return fulmen::emulation::shuffle(v, from & 31);
+}
+template <class T>
+T __shfl_xor_sync(unsigned, T v, int mask) {
+  return fulmen::emulation::shuffle(v, fulmen::emulation::lane() ^ mask);
+}
+template <class T>
+T __shfl_down_sync(unsigned, T v, int delta) {
+  const int from = fulmen::emulation::lane() + delta;
+  return fulmen::emulation::shuffle(v, from < 32 ? from : fulmen::emulation::lane());
+}
+template <class T>
+T __shfl_up_sync(unsigned, T v, int delta) {
+  const int from = fulmen::emulation::lane() - delta;
+  return fulmen::emulation::shuffle(v, from >= 0 ? from : fulmen::emulation::lane());
+}
+inline unsigned __ballot_sync(unsigned, bool p) { return fulmen::emulation::ballot(p); }
+inline int __popc(unsigned x) { return std::popcount(x); }
+template <class T, class U>
+T atomicAdd(T* p, U v) {
+  const T old = *p;
+  *p = static_cast<T>(old + v);
+  return old;
+}
+
+template <class T, class U>
+T atomicMin(T* p, U v) {
+  const T old = *p;
+  if (v < old) *p = static_cast<T>(v);
+  return old;
+}
+
+// ---- The host's side ------------------------------------------------------------------------------------------------
+
+enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2 };
+enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
+enum cudaDeviceAttr { cudaDevAttrMaxSharedMemoryPerBlockOptin = 97 };
+using cudaStream_t = struct CUstream_st*;
+constexpr unsigned cudaStreamNonBlocking = 1;
+struct cudaLaunchConfig_t {
+  dim3 gridDim, blockDim;
+  size_t dynamicSmemBytes = 0;
+  cudaStream_t stream = nullptr;
+};
+
+cudaError_t cudaMalloc(void** p, size_t bytes);
+cudaError_t cudaFree(void* p);
+cudaError_t cudaMallocHost(void** p, size_t bytes);
+cudaError_t cudaFreeHost(void* p);
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
+cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t stream);
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total);
+inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) { return *s = nullptr, cudaSuccess; }
+inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
+inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) { return *value = 227 * 1024, cudaSuccess; }
+inline const char* cudaGetErrorString(cudaError_t e) {
+  return e == cudaErrorMemoryAllocation ? "out of memory" : "invalid argument";
+}
+template <class F>
+cudaError_t cudaFuncSetAttribute(F, cudaFuncAttribute, int bytes) {
+  return bytes <= 227 * 1024 ? cudaSuccess : cudaErrorInvalidValue;
+}
+template <class... P>
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* c, void (*kernel)(P...), P... arguments) {
+  if (c->blockDim.x * c->blockDim.y * c->blockDim.z > 1024 || c->dynamicSmemBytes > 227 * 1024 ||
+      c->gridDim.y > 65535 || c->gridDim.z > 65535)
+    return cudaErrorInvalidValue;
+  fulmen::emulation::run_grid(c->gridDim, c->blockDim, c->dynamicSmemBytes, [&] { kernel(arguments...); });
+  return cudaSuccess;
+}
