@@ -54,6 +54,11 @@ void fill_zero(void* device, size_t bytes, Context& ctx) {
   if (bytes > 0) ctx.table->fill_zero(device, bytes, ctx);
 }
 
+size_t bytes_free(const Context& ctx) {
+  Context copy = ctx;
+  return ctx.table->bytes_free != nullptr ? ctx.table->bytes_free(copy) : SIZE_MAX;
+}
+
 void synchronize(Context& ctx) { ctx.table->synchronize(ctx); }
 
 void copy_rows(const CopyRows& a, Context& ctx) {

@@ -23,6 +23,7 @@ void copy_in(void* device, const void* host, size_t bytes, Context& ctx);
 void copy_out(void* host, const void* device, size_t bytes, Context& ctx);  // waits for what was queued before
 void copy_within(void* to, const void* from, size_t bytes, Context& ctx);   // must not overlap
 void fill_zero(void* device, size_t bytes, Context& ctx);
+size_t bytes_free(const Context& ctx);  // of a device with memory of its own; elsewhere the largest size_t
 void synchronize(Context& ctx);
 
 // y[to[i]] = x[from[i]] for each i; an empty list means row i itself. Rows of y not named keep their values. Indices

@@ -34,6 +34,7 @@ struct KernelTable {
   void (*copy_out)(void* host, const void* device, size_t bytes, Context&) = nullptr;  // waits
   void (*copy_within)(void* to, const void* from, size_t bytes, Context&) = nullptr;   // must not overlap
   void (*fill_zero)(void* device, size_t bytes, Context&) = nullptr;
+  size_t (*bytes_free)(Context&) = nullptr;  // of device memory, now; null where it is the host's
   void (*synchronize)(Context&) = nullptr;  // waits for everything queued; throws what went wrong in it
   void (*copy_rows)(const CopyRows&, Context&);
   void (*dispatch)(const Dispatch&, Context&);

@@ -13,7 +13,6 @@
 
 namespace fulmen::kernels {
 
-enum class Device : uint8_t { kCpu, kCuda };
 enum class DType : uint8_t { kF32, kBf16 };
 
 inline constexpr int64_t dtype_bytes(DType t) { return t == DType::kF32 ? 4 : 2; }

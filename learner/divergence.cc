@@ -36,7 +36,7 @@ Divergence find_divergence(const model::Weights& packed_side, const model::Weigh
   std::vector<int32_t> tokens(sequence.prompt.begin(), sequence.prompt.end());
   tokens.insert(tokens.end(), sequence.target.begin(), sequence.target.end() - 1);
   const int64_t T = static_cast<int64_t>(tokens.size()), C = config.hidden_size;
-  model::Buffer hidden(static_cast<size_t>(T * C));
+  model::Buffer hidden(static_cast<size_t>(T * C), ctx);
 
   HashObserver packed, cached;
   const kernels::Segment whole{.row0 = 0, .rows = static_cast<int32_t>(T), .pos0 = 0, .slot = -1};
@@ -44,7 +44,7 @@ Divergence find_divergence(const model::Weights& packed_side, const model::Weigh
       .forward({tokens, {&whole, 1}}, nullptr, nullptr, kernels::mat(hidden.data(), T, C), &packed);
 
   const int64_t pages = (T + kernels::kAttentionTile - 1) / kernels::kAttentionTile;
-  model::Cache cache(config, cache_dtype, 1, pages, pages);
+  model::Cache cache(config, cache_dtype, 1, pages, pages, &ctx);
   for (int64_t p = 0; p < pages; ++p) cache.set_page(0, p, static_cast<int32_t>(p));
   model::Transformer decoder(cached_side, cache_dtype, ctx);
   for (int64_t pos = 0; pos < T;) {

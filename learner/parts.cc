@@ -24,9 +24,9 @@ LearnerParts::LearnerParts(const base::Config& c)
     : config(c),
       tokenizer(model::load_tokenizer(c.model.tokenizer)),
       pool(threads_of(c)),
-      ctx(kernels::cpu_context(pool)),
+      device(c.run.device, pool),
+      ctx(device.context()),
       cache_dtype(c.model.cache_dtype == "bf16" ? kernels::DType::kBf16 : kernels::DType::kF32) {
-  FULMEN_CHECK(c.run.device != "cuda", "run.device: got cuda, but this build has no GPU backend; use cpu or auto");
   const auto dtype = c.model.weights_dtype == "bf16" ? kernels::DType::kBf16 : kernels::DType::kF32;
   const model::ModelConfig mc = model::load_model_config(c.model.path);
   if (tokenizer->vocab_size() > mc.vocab_size)

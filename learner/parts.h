@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "kernels/device.h"
 #include "learner/trainer.h"
 #include "shared/base/config.h"
 #include "shared/model/tokenizer.h"
@@ -16,7 +17,8 @@ struct LearnerParts {
   base::Config config;
   std::unique_ptr<model::Tokenizer> tokenizer;
   kernels::ThreadPool pool;  // run.threads, or this rank's share of the cores
-  kernels::Context ctx;
+  kernels::Device device;
+  kernels::Context& ctx;
   kernels::DType cache_dtype;
   std::unique_ptr<model::Weights> weights;
   std::unique_ptr<Trainer> trainer;

@@ -42,9 +42,9 @@ class TrainRun {
     if (start == Start::kResume) resume();
     const model::ModelCounts counts = model::count_model(parts_.weights->config());
     summary_.parameters = counts.parameters;
-    base::info("model {}: {} parameters, {} layers; {}; {} kernels, {}{} threads", config.model.path,
+    base::info("model {}: {} parameters, {} layers; {}; {}, {}{} threads", config.model.path,
                base::format_count(static_cast<double>(counts.parameters)), parts_.weights->config().num_layers,
-               train_data_->describe(), parts_.ctx.table->name,
+               train_data_->describe(), parts_.device.note(),
                config.learner.ranks > 1 ? fmt::format("{} ranks of ", config.learner.ranks) : "", parts_.pool.size());
   }
 

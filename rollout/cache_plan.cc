@@ -33,6 +33,19 @@ CachePlan plan_cache(int64_t slot_bytes, int64_t page_bytes, const EngineLimits&
   return plan;
 }
 
+void check_device_memory(const CachePlan& plan, int64_t slot_bytes, int64_t page_bytes, int64_t vocab_size,
+                         size_t bytes_free) {
+  const int64_t caches = plan.slots * slot_bytes + plan.pages * page_bytes, logits = plan.slots * vocab_size * 4;
+  const auto most = static_cast<int64_t>(std::min<size_t>(bytes_free, INT64_MAX / 2) / 10 * 9) - logits;
+  constexpr int64_t kMiB = 1 << 20;
+  FULMEN_CHECK(
+      caches <= most,
+      fmt::format("rollout.memory_mb: the caches take {} MiB and logits {} MiB, the device has {} MiB free; {}",
+                  caches / kMiB, logits / kMiB, bytes_free / kMiB,
+                  most >= kMiB ? fmt::format("lower rollout.memory_mb to {}", most / kMiB)
+                               : "lower rollout.max_sequences, or free the device"));
+}
+
 PagePool::PagePool(int64_t pages) : holders_(static_cast<size_t>(pages), 0) {
   free_.reserve(static_cast<size_t>(pages));
   for (int64_t p = pages; p-- > 0;) free_.push_back(static_cast<int32_t>(p));

@@ -21,6 +21,11 @@ struct CachePlan {
 // to raise when not even one sequence of max_tokens fits.
 CachePlan plan_cache(int64_t slot_bytes, int64_t page_bytes, const EngineLimits& limits);
 
+// Throws Error naming rollout.memory_mb and what to lower it to when the caches and the logits of all rows do not fit
+// into what a device has free, a tenth of which is left for activations and scratch. Host memory is not asked.
+void check_device_memory(const CachePlan& plan, int64_t slot_bytes, int64_t page_bytes, int64_t vocab_size,
+                         size_t bytes_free);
+
 // Free list with reference counts: a page goes back when the last sequence that holds it lets go. Pages (and slots) are
 // handed out lowest first, so memory that was never needed is never touched.
 class PagePool {

@@ -8,8 +8,9 @@ std::unique_ptr<Engine> make_engine(const model::Weights& weights, kernels::DTyp
                                     const EngineLimits& limits, const model::Tokenizer* tokenizer,
                                     kernels::Context& ctx) {
   const model::ModelConfig& c = weights.config();
-  const CachePlan plan =
-      plan_cache(model::Cache::slot_bytes(c, cache_dtype), model::Cache::page_bytes(c, cache_dtype), limits);
+  const int64_t slot = model::Cache::slot_bytes(c, cache_dtype), page = model::Cache::page_bytes(c, cache_dtype);
+  const CachePlan plan = plan_cache(slot, page, limits);
+  check_device_memory(plan, slot, page, c.vocab_size, kernels::bytes_free(ctx));
   const int32_t end_token = end_token_of(tokenizer, c);
   return std::make_unique<BatchEngine>(
       make_transformer_pass(weights, cache_dtype, plan, plan.slots + limits.prefill_rows, ctx), plan, limits, tokenizer,

@@ -6,6 +6,7 @@
 #include <iterator>
 #include <thread>
 
+#include "kernels/device.h"
 #include "rollout/generate.h"
 #include "rollout/worker.h"
 #include "shared/base/log.h"
@@ -57,8 +58,6 @@ void declare(CLI::App& app, GenerateArguments& a) {
 }
 
 int threads_of(const base::Config& c) {
-  FULMEN_CHECK(c.run.device != "cuda",
-               "run.device: got cuda, but rollout has no CUDA backend in this build; use auto or cpu");
   return c.rollout.threads > 0 ? c.rollout.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
@@ -66,7 +65,9 @@ int run_worker(const WorkerArguments& a) {
   base::open_log(a.options.name, "");  // the launcher keeps our stderr as the log file
   const base::Config config = base::load_config(a.config, a.overrides);
   kernels::ThreadPool pool(threads_of(config));
-  kernels::Context ctx = kernels::cpu_context(pool);
+  kernels::Device device(config.run.device, pool);
+  kernels::Context& ctx = device.context();
+  base::info("{}", device.note());
   return rollout::RolloutWorker(a.options, config, ctx).run();
 }
 
@@ -83,7 +84,8 @@ int run_generate(GenerateArguments a) {
   options.settings.repetition_prob = config.rollout.repetition_prob;
   if (a.prompt.empty()) options.prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
   kernels::ThreadPool pool(threads_of(config));
-  kernels::Context ctx = kernels::cpu_context(pool);
+  kernels::Device device(config.run.device, pool);
+  kernels::Context& ctx = device.context();
   const rollout::LoadedModel model = rollout::load_model(config, ctx);
   rollout::generate(options, config, model, ctx, std::cout, std::cerr);
   return 0;

@@ -12,6 +12,7 @@ void copy_in(void* device, const void* host, size_t bytes, Context& ctx);
 void copy_out(void* host, const void* device, size_t bytes, Context& ctx);
 void copy_within(void* to, const void* from, size_t bytes, Context& ctx);
 void fill_zero(void* device, size_t bytes, Context& ctx);
+size_t bytes_free(Context& ctx);
 void synchronize(Context& ctx);
 void copy_rows(const CopyRows&, Context&);
 void dispatch(const Dispatch&, Context&);

@@ -58,6 +58,12 @@ void fill_zero(void* device, size_t bytes, Context& ctx) {
   check(cudaMemsetAsync(device, 0, bytes, state_of(ctx).stream()), "fill_zero");
 }
 
+size_t bytes_free(Context&) {
+  size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+  return free;
+}
+
 void synchronize(Context& ctx) { state_of(ctx).wait(); }
 
 void copy_rows(const CopyRows& a, Context& ctx) {

@@ -14,32 +14,35 @@ __device__ uint16_t rounded(float x) { return to_bf16(x); }
 __device__ uint16_t rounded(uint16_t x) { return x; }
 
 // kLines lines of kStep values: fetched into registers, stored as bf16 to[line][k] later, so that the fetch overlaps
-// the products in between. Zero beyond the edges, which changes no accumulator.
+// the products in between. Zero beyond the edges, which changes no accumulator. Threads of a warp run along whichever
+// stride is 1; each then goes on in steps of one address.
 template <int kLines, class T>
 struct Fetch {
   static constexpr int kMine = kLines * kStep / kThreads;
+  static constexpr int kLineStep = kThreads / kStep, kKStep = kThreads / kLines;
   uint16_t value[kMine];
 
-  __device__ static void place(int i, bool along_k, int& line, int& k) {
-    const int n = i * kThreads + static_cast<int>(threadIdx.x);
-    line = along_k ? n / kStep : n % kLines;
-    k = along_k ? n % kStep : n / kLines;
-  }
   __device__ void fetch(const T* from, int64_t line_stride, int64_t k_stride, int lines, int steps) {
+    const int tid = static_cast<int>(threadIdx.x);
+    const bool along_k = k_stride == 1;
+    const int line = along_k ? tid / kStep : tid % kLines, k = along_k ? tid % kStep : tid / kLines;
+    const T* at = from + line * line_stride + k * k_stride;
+    const int64_t step = along_k ? kLineStep * line_stride : kKStep * k_stride;
+    // Values that are inside, counted from this thread's first.
+    const int inside = along_k ? (k < steps ? (lines - line + kLineStep - 1) / kLineStep : 0)
+                               : (line < lines ? (steps - k + kKStep - 1) / kKStep : 0);
     FULMEN_UNROLL
     for (int i = 0; i < kMine; ++i) {
-      int line, k;
-      place(i, k_stride == 1, line, k);
-      value[i] = line < lines && k < steps ? rounded(from[line * line_stride + k * k_stride]) : uint16_t{0};
+      value[i] = i < inside ? rounded(*at) : uint16_t{0};
+      at += step;
     }
   }
   __device__ void store(bool along_k, uint16_t* to) const {
+    const int tid = static_cast<int>(threadIdx.x);
+    to += along_k ? tid / kStep * kLd + tid % kStep : tid % kLines * kLd + tid / kLines;
+    const int step = along_k ? kLineStep * kLd : kKStep;
     FULMEN_UNROLL
-    for (int i = 0; i < kMine; ++i) {
-      int line, k;
-      place(i, along_k, line, k);
-      to[line * kLd + k] = value[i];
-    }
+    for (int i = 0; i < kMine; ++i) to[i * step] = value[i];
   }
 };
 

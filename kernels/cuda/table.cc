@@ -15,6 +15,7 @@ KernelTable make_table(const char* name) {
   t.copy_out = copy_out;
   t.copy_within = copy_within;
   t.fill_zero = fill_zero;
+  t.bytes_free = bytes_free;
   t.synchronize = synchronize;
   t.copy_rows = copy_rows;
   t.dispatch = dispatch;

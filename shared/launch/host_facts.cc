@@ -1,6 +1,5 @@
 // The findings of `fulmen doctor`, one function each.
 
-#include <dlfcn.h>
 #include <fmt/format.h>
 #include <gnu/libc-version.h>
 #include <sched.h>
@@ -16,6 +15,7 @@
 #include <system_error>
 
 #include "kernels/context.h"
+#include "kernels/device.h"
 #include "kernels/error.h"
 #include "kernels/table.h"
 #include "shared/base/file.h"
@@ -97,30 +97,10 @@ Finding free_space(const std::string& name, const std::string& path, double want
   return {Health::kGood, name, text};
 }
 
-// The order in which a run looks for a GPU: the driver first (costs nothing when absent), then our plug-in.
 Finding gpu() {
-  const auto absent = [](const std::string& why) {
-    return Finding{Health::kNote, "GPU", why + ": runs use the CPU backend (device: cuda would be an error)"};
-  };
-  void* driver = ::dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
-  if (driver == nullptr) return absent("no NVIDIA driver (libcuda.so.1 cannot be opened)");
-  const auto init = reinterpret_cast<int (*)(unsigned)>(::dlsym(driver, "cuInit"));
-  const auto count_devices = reinterpret_cast<int (*)(int*)>(::dlsym(driver, "cuDeviceGetCount"));
-  if (init == nullptr || count_devices == nullptr)
-    return absent("libcuda.so.1 has no cuInit, so it is no NVIDIA driver");
-  int code = init(0), count = 0;
-  if (code == 0) code = count_devices(&count);
-  if (code != 0) return absent(fmt::format("the NVIDIA driver answers with CUDA error {}", code));
-  if (count == 0) return absent("an NVIDIA driver, but no device");
-  const std::string plugin = own_directory() + "/libfulmen_cuda.so";
-  void* library = ::dlopen(plugin.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) return absent(fmt::format("{} device(s), but no CUDA plug-in: {}", count, ::dlerror()));
-  using TableOf = const kernels::KernelTable* (*)(uint32_t);
-  const auto table_of = reinterpret_cast<TableOf>(::dlsym(library, "fulmen_kernel_table"));
-  const kernels::KernelTable* table = table_of == nullptr ? nullptr : table_of(kernels::kKernelTableVersion);
-  if (table == nullptr)
-    return absent(plugin + " offers no kernel table of version " + std::to_string(kernels::kKernelTableVersion));
-  return {Health::kGood, "GPU", fmt::format("{} device(s), kernels {}", count, table->name)};
+  const kernels::GpuFacts facts = kernels::examine_gpu();
+  if (facts.usable) return {Health::kGood, "GPU", facts.text};
+  return {Health::kNote, "GPU", facts.text + ": runs use the CPU backend (run.device cuda would be an error)"};
 }
 
 Finding python() {

@@ -56,7 +56,6 @@ int lane();
 void run_grid(dim3 grid, dim3 block, size_t shared, const std::function<void()>& kernel);
 
 void set_reverse(bool reverse);  // threads in descending order, warps too
-int64_t launches();              // since the start of the process
 
 template <class T>
 T shuffle(T value, int from) {

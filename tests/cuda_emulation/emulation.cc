@@ -81,7 +81,6 @@ struct Machine {
   std::vector<unsigned char> shared_storage;
   unsigned char* shared = nullptr;
   bool reverse = false;
-  int64_t launches = 0;
 };
 Machine machine;
 
@@ -272,7 +271,6 @@ void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
 
 void run_grid(dim3 grid, dim3 block, size_t shared, const std::function<void()>& kernel) {
   const Open open;
-  ++machine.launches;
   blockDim = block, gridDim = grid;
   const int threads = static_cast<int>(block.x * block.y * block.z);
   machine.fibers.assign(static_cast<size_t>(threads), {});
@@ -290,7 +288,6 @@ void run_grid(dim3 grid, dim3 block, size_t shared, const std::function<void()>&
 }
 
 void set_reverse(bool reverse) { machine.reverse = reverse; }
-int64_t launches() { return machine.launches; }
 
 }  // namespace fulmen::emulation
 

@@ -5,9 +5,8 @@
 
 #include <random>
 
+#include "cuda_test_device.h"
 #include "kernels/cuda/attention_plan.h"
-#include "tests/cuda_emulation/cuda_runtime.h"
-#include "tests/cuda_emulation/emulated_context.h"
 #include "tests/kernels/properties.h"
 
 namespace fulmen::kernels {
@@ -17,11 +16,11 @@ void expect_cpu_bits(const Run& run) {
   Machine cpu(1);
   const Floats want = run(cpu.ctx);
   for (const bool reverse : {false, true}) {
-    EmulatedDevice device(cpu.pool);
-    emulation::set_reverse(reverse);
+    TestDevice device(cpu.pool);
+    TestDevice::set_reverse(reverse);
     EXPECT_TRUE(same_bits(run(device.context()), want)) << (reverse ? "threads in reverse order" : "");
   }
-  emulation::set_reverse(false);
+  TestDevice::set_reverse(false);
 }
 
 std::vector<Segment> whole(const std::vector<int32_t>& lengths) {

@@ -5,8 +5,7 @@
 
 #include <numeric>
 
-#include "tests/cuda_emulation/cuda_runtime.h"
-#include "tests/cuda_emulation/emulated_context.h"
+#include "cuda_test_device.h"
 #include "tests/kernels/properties.h"
 
 namespace fulmen::kernels {
@@ -19,13 +18,11 @@ void expect_cpu_bits(const Run& run) {
   Machine cpu(1);
   const Floats want = run(cpu.ctx);
   for (const bool reverse : {false, true}) {
-    EmulatedDevice device(cpu.pool);
-    emulation::set_reverse(reverse);
-    const int64_t before = emulation::launches();
+    TestDevice device(cpu.pool);
+    TestDevice::set_reverse(reverse);
     EXPECT_TRUE(same_bits(run(device.context()), want)) << (reverse ? "threads in reverse order" : "");
-    EXPECT_GT(emulation::launches(), before);
   }
-  emulation::set_reverse(false);
+  TestDevice::set_reverse(false);
 }
 
 Floats joined(std::initializer_list<const Floats*> parts) {
@@ -223,7 +220,7 @@ TEST(CudaLinear, Bf16IsNearFp32OnRoundedInputs) {
     return joined({&y, &dx, &dw});
   };
   Machine cpu(1);
-  EmulatedDevice device(cpu.pool);
+  TestDevice device(cpu.pool);
   const Floats want = run(cpu.ctx, DType::kF32), got = run(device.context(), DType::kBf16);
   // Truncation to 25 bits at each of K / 16 steps, of sums of about sqrt(K) in size.
   for (size_t i = 0; i < want.size(); ++i) ASSERT_NEAR(got[i], want[i], 4e-5) << i;
@@ -233,7 +230,7 @@ TEST(CudaLinear, ARowInBf16DoesNotDependOnItsBatch) {
   const int64_t T = 70, N = 72, K = 100;
   const Floats x = normal_floats(T * K, 31), w = normal_floats(N * K, 32);
   Machine cpu(1);
-  EmulatedDevice device(cpu.pool);
+  TestDevice device(cpu.pool);
   Context& ctx = device.context();
   const Packed p(w, N, K, DType::kBf16, ctx);
   Floats all(T * N);
@@ -289,7 +286,7 @@ TEST(CudaSampler, DrawsTheTokensOfTheCpu) {
 
 TEST(CudaSampler, NamesTheRowWhoseLogitsAreNotFinite) {
   Machine cpu(1);
-  EmulatedDevice device(cpu.pool);
+  TestDevice device(cpu.pool);
   for (const float bad : {std::nanf(""), -std::nanf(""), INFINITY}) {
     Floats x = normal_floats(2 * 40, 38), logprob(2);
     x[47] = bad;

@@ -63,5 +63,26 @@ TEST(PagePool, PageIsFreeWhenItsLastHolderLetsGo) {
   EXPECT_EQ(pool.take(), a);
 }
 
+TEST(CachePlan, ADeviceWithTooLittleMemoryIsToldWhatToLowerAndToWhat) {
+  const int64_t kMiB = 1 << 20;
+  const CachePlan plan{.slots = 10, .pages = 50, .max_pages_per_slot = 5};
+  check_device_memory(plan, 4 * kMiB, kMiB, 1000, 200 * kMiB);
+  check_device_memory(plan, 4 * kMiB, kMiB, 1000, SIZE_MAX);  // host memory
+  try {
+    check_device_memory(plan, 4 * kMiB, kMiB, kMiB, 100 * kMiB);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_STREQ(e.what(),
+                 "rollout.memory_mb: the caches take 90 MiB and logits 40 MiB, the device has 100 MiB free; lower "
+                 "rollout.memory_mb to 50");
+  }
+  try {
+    check_device_memory(plan, 4 * kMiB, kMiB, 10 * kMiB, 100 * kMiB);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("lower rollout.max_sequences"), std::string::npos) << e.what();
+  }
+}
+
 }  // namespace
 }  // namespace fulmen::rollout

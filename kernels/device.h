@@ -1,0 +1,42 @@
+#pragma once
+// Which backend a role runs on: `run.device`. The core links no CUDA. A GPU is looked for in this order: the driver
+// (libcuda.so.1), a device, our plug-in libfulmen_cuda.so beside the executable, a kernel table of our version, and a
+// device that the plug-in can open. The first that is missing is the reason to use the CPU.
+
+#include <string>
+
+#include "kernels/context.h"
+
+namespace fulmen::kernels {
+
+struct DevicePaths {
+  std::string driver = "libcuda.so.1";
+  std::string plugin;  // empty: libfulmen_cuda.so beside the executable
+};
+
+// "NAME, driver 13.0, ..." of device 0, or why no GPU can be used.
+struct GpuFacts {
+  bool usable = false;
+  std::string text;
+};
+GpuFacts examine_gpu(const DevicePaths& paths = {});
+
+// Owns what a Context needs; outlives every buffer that was allocated from it.
+class Device {
+ public:
+  // choice: "cpu", "cuda" (throws Error saying what is missing) or "auto" (takes the CPU then, see note()).
+  Device(const std::string& choice, ThreadPool& pool, const DevicePaths& paths = {});
+  ~Device();
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+
+  Context& context() { return ctx_; }
+  const std::string& note() const { return note_; }  // one line for the log: what runs where and why
+
+ private:
+  Context ctx_;
+  void (*close_)(void*) = nullptr;
+  std::string note_;
+};
+
+}  // namespace fulmen::kernels
