@@ -19,6 +19,12 @@ constexpr char kProbeModel[] = R"({"architectures":["MiniMaxM1ForCausalLM"],"mod
   "shared_intermediate_size":128,"shared_moe_mode":"sigmoid","postnorm":true,"rope_theta":10000,"initializer_range":0.08,
   "layernorm_linear_attention_alpha":3.5,"layernorm_full_attention_alpha":3.5,"layernorm_mlp_alpha":3.5})";
 
+base::Digest digest_of(const Buffer& b, kernels::Context& ctx) {
+  std::vector<float> values(b.size());
+  kernels::copy_out(values.data(), b.data(), b.size() * sizeof(float), ctx);
+  return base::digest128(values.data(), values.size() * sizeof(float));
+}
+
 base::Digest probe(kernels::Context& ctx, DType cache_dtype, DType weights_dtype) {
   const ModelConfig c = parse_model_config(kProbeModel, "numerics probe");
   Weights weights(c, weights_dtype);
@@ -30,7 +36,8 @@ base::Digest probe(kernels::Context& ctx, DType cache_dtype, DType weights_dtype
   for (size_t t = 0; t < kRows; ++t)
     tokens[t] = static_cast<int32_t>(t * 37 % 256), targets[t] = static_cast<int32_t>(t * 59 % 256);
   const std::vector<kernels::Segment> segments{{0, kFirst, 0, 0}, {kFirst, kRows - kFirst, 0, 0}};
-  Buffer hidden(static_cast<size_t>(kRows * c.hidden_size)), found(4 * kRows);  // log-prob, entropy, lse pairs
+  Buffer hidden(static_cast<size_t>(kRows * c.hidden_size), ctx),
+      found(4 * kRows, ctx);  // log-prob, entropy, lse pairs
   model.forward({tokens, segments}, nullptr, nullptr, kernels::mat(hidden.data(), kRows, c.hidden_size));
   kernels::lm_head_forward({.h = kernels::mat(hidden.data(), kRows, c.hidden_size),
                             .w = weights.packed(model.lm_head_index()),
@@ -40,8 +47,7 @@ base::Digest probe(kernels::Context& ctx, DType cache_dtype, DType weights_dtype
                             .entropy = kernels::vec(found.data() + kRows, kRows),
                             .lse = kernels::mat(found.data() + 2 * kRows, kRows, 2)},
                            ctx);
-  const base::Digest of_hidden = base::digest128(hidden.data(), hidden.size() * sizeof(float));
-  const base::Digest of_found = base::digest128(found.data(), found.size() * sizeof(float));
+  const base::Digest of_hidden = digest_of(hidden, ctx), of_found = digest_of(found, ctx);
   uint8_t both[32];
   std::copy(of_hidden.begin(), of_hidden.end(), both);
   std::copy(of_found.begin(), of_found.end(), both + 16);

@@ -105,6 +105,16 @@ TEST(CudaModel, InFp32GenerationAndATrainingStepGiveTheBitsOfTheCpu) {
   EXPECT_EQ(on_cpu.weights.root_digest(), on_device.weights.root_digest());
 }
 
+// So roles on a CPU and on a GPU may work together in fp32, and are told apart where they differ.
+TEST(CudaModel, NumericsDigestIsThatOfTheCpuInFp32Only) {
+  kernels::ThreadPool pool(1);
+  kernels::Context cpu = kernels::cpu_context(pool);
+  kernels::TestDevice device(pool);
+  const auto digest = [](kernels::Context& ctx, DType t) { return model::numerics_digest(ctx, tiny_config(), t, t); };
+  EXPECT_EQ(digest(cpu, DType::kF32), digest(device.context(), DType::kF32));
+  EXPECT_NE(digest(cpu, DType::kBf16), digest(device.context(), DType::kBf16));
+}
+
 TEST(CudaModel, ObserversSeeCopies) {
   kernels::ThreadPool pool(1);
   kernels::TestDevice device(pool);
