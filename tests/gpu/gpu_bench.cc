@@ -11,7 +11,7 @@
 
 #include "kernels/device.h"
 #include "kernels/table.h"
-#include "tests/gpu/limits.h"
+#include "tests/gpu/device_limits.h"
 
 namespace {
 

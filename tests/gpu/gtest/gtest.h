@@ -97,4 +97,5 @@ inline AssertionResult truth(const AssertionResult& r) { return r; }
 #define EXPECT_NEAR(a, b, e) FULMEN_CHECK_(std::fabs((a) - (b)) <= (e), #a " near " #b)
 #define ASSERT_EQ(a, b) FULMEN_ASSERT_((a) == (b), #a " == " #b)
 #define ASSERT_NEAR(a, b, e) FULMEN_ASSERT_(std::fabs((a) - (b)) <= (e), #a " near " #b)
+#define ADD_FAILURE() FULMEN_CHECK_(false, "failure")
 #define FAIL() FULMEN_ASSERT_(false, "reached what must not be reached")

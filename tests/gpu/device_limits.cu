@@ -1,7 +1,7 @@
 #include <chrono>
 
 #include "kernels/cuda/device.cuh"
-#include "tests/gpu/limits.h"
+#include "tests/gpu/device_limits.h"
 
 namespace {
 
