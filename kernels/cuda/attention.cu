@@ -56,7 +56,7 @@ __device__ Block block_of(const Forward& a, int item, int kv) {
 
 struct Shared {
   float *keys, *q, *p, *total, *next;
-  static int64_t floats(int n, int D) {
+  static __host__ __device__ int64_t floats(int n, int D) {
     return kTile * (D + 1) + static_cast<int64_t>(n) * (D + kTile) + 2 * sums_floats(n, D);
   }
   __device__ Shared(float* at, int n, int D) {
