@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <memory>
 
 #include "kernels/cuda/state.h"
 #include "kernels/cuda/table.h"
@@ -31,6 +32,7 @@ void check_driver() {
   int driver = 0, runtime = 0;
   cuda::check(cudaDriverGetVersion(&driver), "cudaDriverGetVersion");
   cuda::check(cudaRuntimeGetVersion(&runtime), "cudaRuntimeGetVersion");
+  FULMEN_CHECK(driver > 0, "this machine has no NVIDIA driver");
   FULMEN_CHECK(driver / 1000 >= runtime / 1000,
                "the NVIDIA driver supports CUDA " + std::to_string(driver / 1000) + "." +
                    std::to_string(driver % 1000 / 10) + ", older than the CUDA " + std::to_string(runtime / 1000) +
@@ -72,11 +74,13 @@ FULMEN_EXPORT int fulmen_cuda_open(int device, void** state, char* message, size
   return guarded(message, size, [&] {
     const cudaDeviceProp p = properties(device);
     std::snprintf(table_name, sizeof table_name, "cuda-sm%d%d", p.major, p.minor);
-    *state = new cuda::State(device);
+    *state = std::make_unique<cuda::State>(device).release();
   });
 }
 
-FULMEN_EXPORT void fulmen_cuda_close(void* state) { delete static_cast<cuda::State*>(state); }
+FULMEN_EXPORT void fulmen_cuda_close(void* state) {
+  const std::unique_ptr<cuda::State> owned(static_cast<cuda::State*>(state));
+}
 
 FULMEN_EXPORT int fulmen_cuda_describe(int device, char* message, size_t size) {
   return guarded(message, size, [&] {
