@@ -64,7 +64,6 @@ TEST(PagePool, PageIsFreeWhenItsLastHolderLetsGo) {
 }
 
 TEST(CachePlan, ADeviceWithTooLittleMemoryIsToldWhatToLowerAndToWhat) {
-  const int64_t kMiB = 1 << 20;
   const CachePlan plan{.slots = 10, .pages = 50, .max_pages_per_slot = 5};
   check_device_memory(plan, 4 * kMiB, kMiB, 1000, 200 * kMiB);
   check_device_memory(plan, 4 * kMiB, kMiB, 1000, SIZE_MAX);  // host memory
