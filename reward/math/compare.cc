@@ -281,8 +281,7 @@ Same Comparison::ratios(NodeId a, NodeId b, int depth) {
     return none ? said(Same::kNo, "a ratio with zero") : all;
   }
   NodeId ratio = r ? a : b, other = r ? b : a;
-  if (t_.count(ratio) != 2 || t_[ratio].detail != 0 || !is_scalar(t_.op(other)))
-    return said(Same::kNo, "a ratio and something else");
+  if (t_.count(ratio) != 2 || !is_scalar(t_.op(other))) return said(Same::kNo, "a ratio and something else");
   return scalars_.equal(t_.add(Op::kDiv, {t_.kid(ratio, 0), t_.kid(ratio, 1)}), other);
 }
 

@@ -192,8 +192,8 @@ size_t Lexer::digits_from(size_t at) const {
 
 // Length of a separator of thousands at `at`, when three digits and no more follow it; 0 otherwise.
 size_t Lexer::separator_at(size_t at, bool& comma) const {
-  static constexpr std::array<std::string_view, 9> kSeparators{"{,}", "\\!,\\!", ",\\!",  "\\!,", ",\\ ",
-                                                               "\\,", ",",       "{\\,}", "\\ "};
+  static constexpr std::array<std::string_view, 12> kSeparators{"\u202f", "\u2009", "\u00a0", "{,}", "\\!,\\!", ",\\!",
+                                                                "\\!,",   ",\\ ",   "\\,",    ",",   "{\\,}",   "\\ "};
   auto three = [&](size_t from) { return digits_from(from) == 3; };
   for (std::string_view sep : kSeparators) {
     if (s_.substr(at, sep.size()) != sep) continue;

@@ -174,8 +174,9 @@ bool Parser::in_expression(NodeId n) {
 
 // Set braces around one scalar inside an expression only group it.
 NodeId Parser::grouped(NodeId n) const {
-  bool group = t_.op(n) == Op::kSet && t_.count(n) == 1 && is_scalar(t_.op(t_.kid(n, 0)));
-  return group ? t_.kid(n, 0) : n;
+  NodeId inner = n;
+  while (t_.op(inner) == Op::kSet && t_.count(inner) == 1) inner = t_.kid(inner, 0);
+  return is_scalar(t_.op(inner)) ? inner : n;
 }
 
 NodeId Parser::mixed_or_product(std::vector<NodeId>& factors, const std::vector<bool>& is_frac) {

@@ -122,7 +122,7 @@ TEST(MakeReward, SeveralFunctionsGiveTheWeightedSum) {
                  {"math=2", "format(tags=optional answer=final)=0.5"});
   EXPECT_EQ(v.at(0)["score"], 2.0);
   EXPECT_EQ(v[0]["components"], json({{"math", 1.0}, {"format", 0.0}}));
-  EXPECT_EQ(v[0]["detail"], "format: text after the final answer");
+  EXPECT_EQ(v[0]["detail"], "math: \"42\" = \"42\" (written the same); format: text after the final answer");
   EXPECT_EQ(v.at(1)["score"], 2.5);
 }
 
@@ -143,7 +143,7 @@ TEST(ScoreLines, KindOrDataSourceFindsTheFunction) {
                  "\n"
                  R"({"data_source":"moon","response":"#### 42","ground_truth":"42"})",
                  {"auto"});
-  EXPECT_EQ(v.at(0)["version"], "math-1");
+  EXPECT_EQ(v.at(0)["version"], "math-2(strict)");
   EXPECT_EQ(v.at(1)["components"], json({{"format", 1.0}}));
   EXPECT_EQ(v.at(2)["score"], 1.0);
   EXPECT_EQ(v.at(3)["verdict"], "error");
