@@ -1,7 +1,7 @@
 #pragma once
 // The log-probability of a row of logits: what lm_head.cu (learner) and sampler.cu (rollout) must share bit for bit, in
 // the order of kernels/cpu/vocabulary_row.h: chunks of kVocabChunk columns, within a chunk the pattern of row_sum,
-// chunks merged in ascending order.
+// chunks merged in ascending order. Only s, which the entropy needs, is summed as l is and not as there.
 
 #include "kernels/cuda/arithmetic.cuh"
 #include "kernels/lm_head.h"

@@ -309,7 +309,7 @@ cudaError_t cudaMalloc(void** p, size_t bytes) {
   }
   a.used[at] = need;
   const Open open;
-  std::memset(at, 0xff, need);  // NaN until written
+  std::memset(at, 0xff, std::min(need, size_t{1} << 20));  // NaN until written; locking many touched pages is slow
   *p = at;
   return cudaSuccess;
 }
