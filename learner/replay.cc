@@ -129,6 +129,7 @@ Replay replay_step(const std::string& run_dir, int64_t step, const std::vector<s
   base::remove_all(scratch);
   copy_by_link(run_dir + name, scratch + name);
   config.run.dir = scratch;
+  config.reward.on_alarm = "warn";  // what the step raised it raised then
   run_until(config, step);
   Replay r = compare_step(run_dir, scratch, step);
   r.text = fmt::format("step {} of {}, replayed from its checkpoint of step {}{}{}\n", step, run_dir, from,

@@ -54,8 +54,8 @@ HttpReply post_once(const Url& url, const std::string& body, const PostOptions& 
   httplib::Client client(url.origin);
   client.set_follow_location(false);
   client.set_connection_timeout(left);
-  client.set_read_timeout(left);
-  client.set_write_timeout(left);
+  client.set_read_timeout(left + std::chrono::seconds(1));  // the watchdog comes first
+  client.set_write_timeout(left + std::chrono::seconds(1));
   client.set_tcp_nodelay(true);
   httplib::Request request;
   request.method = "POST";
@@ -73,7 +73,8 @@ HttpReply post_once(const Url& url, const std::string& body, const PostOptions& 
   httplib::Response response;
   httplib::Error error = httplib::Error::Success;
   const bool sent = client.send(request, response, error);
-  if (watchdog.end() || (!sent && Clock::now() >= options.deadline)) {
+  constexpr auto kRounding = std::chrono::milliseconds(5);  // of the connection's time limit
+  if (watchdog.end() || (!sent && Clock::now() + kRounding >= options.deadline)) {
     reply.result = HttpReply::Result::kTimeout;
     reply.problem = "no whole answer before the deadline";
   } else if (large) {

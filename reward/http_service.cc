@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 #include <httplib.h>
+#include <signal.h>
 
 #include <latch>
 #include <nlohmann/json.hpp>
@@ -169,7 +170,8 @@ struct HttpService::State {
   // The number that stands for a verdict where there is no word for anything else.
   static double plain(const httplib::Request& q, const Verdict& v, size_t i) {
     if (v.kind == Kind::kScore) return v.score;
-    if (v.kind == Kind::kUnparsable && q.get_param_value("unparsable") == "zero") return 0;
+    const bool tellable = v.kind == Kind::kUnparsable || v.kind == Kind::kUndecided;
+    if (tellable && !q.has_param("strict")) return 0;
     throw BadRequest{500, fmt::format("record {}: {}: {}", i, kind_name(v.kind), v.detail)};
   }
 
@@ -218,6 +220,28 @@ HttpService::~HttpService() { stop(); }
 int HttpService::port() const { return state_->port; }
 void HttpService::run() { FULMEN_CHECK(state_->server.listen_after_bind(), "http: the server could not listen"); }
 void HttpService::stop() { state_->server.stop(); }
+
+namespace {
+
+sigset_t stop_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int s : {SIGINT, SIGTERM}) sigaddset(&set, s);
+  return set;
+}
+
+}  // namespace
+
+StopSignals::StopSignals() {
+  const sigset_t set = stop_signals();
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+}
+
+void StopSignals::wait() const {
+  const sigset_t set = stop_signals();
+  int got = 0;
+  sigwait(&set, &got);
+}
 
 void parse_address(const std::string& text, HttpServiceOptions& options) {
   const size_t colon = text.rfind(':');

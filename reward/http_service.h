@@ -7,9 +7,10 @@
 //   GET  /metrics     Prometheus: verdicts, latency histograms, queue
 //   GET  /health      {"status": "ok", ...}
 //
-// The last two forms have no word for a failure: a verdict that is not a score is answered with status 500 naming it,
-// so that it is tried again and never a silent 0; reward 0 for an unreadable answer is asked for by ?unparsable=zero. A
-// request that finds the queue full waits, and gets 503 with Retry-After when it found no room for wait_ms; nothing
+// The last two forms have no word for a verdict that is not a score. What the response is to blame for (unparsable) and
+// what could not be told (undecided) is 0 there, and counted apart in /metrics; ?strict=1 refuses it with status 500.
+// What is the function's or the ground truth's fault (error, timeout) is always status 500 naming it, never a silent 0.
+// A request that finds the queue full waits, and gets 503 with Retry-After when it found no room for wait_ms; nothing
 // that was taken in is lost.
 
 #include <memory>
@@ -41,6 +42,13 @@ class HttpService {
  private:
   struct State;
   std::unique_ptr<State> state_;
+};
+
+// SIGINT and SIGTERM, blocked in this thread and those it starts from now on, so that wait() hears them.
+class StopSignals {
+ public:
+  StopSignals();
+  void wait() const;
 };
 
 // "HOST:PORT", ":PORT" or "PORT". Throws Error.

@@ -12,6 +12,7 @@
 #include "reward/functions.h"
 #include "reward/guarded.h"
 #include "reward/http_function.h"
+#include "reward/judge.h"
 #include "reward/line_host.h"
 #include "reward/logic.h"
 #include "reward/math/math_function.h"
@@ -101,6 +102,20 @@ std::unique_ptr<Function> make_http_of(FunctionSpec& spec, const RewardOptions& 
   return make_http(spec.argument(), o);
 }
 
+std::unique_ptr<Function> make_judge_of(FunctionSpec& spec, const RewardOptions& options) {
+  JudgeOptions o;
+  o.url = spec.text("url", "");
+  FULMEN_CHECK(!o.url.empty(), "reward function judge: want the server, judge(url=http://HOST:PORT model=NAME)");
+  o.model = spec.text("model", o.model);
+  o.pairwise = !choice(spec, "form", "grade", "pairwise");
+  o.min_chars = static_cast<int>(spec.number("min_chars", o.min_chars, 0, 1e6));
+  o.max_tokens = static_cast<int>(spec.number("max_tokens", o.max_tokens, 1, 1e6));
+  o.attempts = static_cast<int>(spec.number("attempts", o.attempts, 1, 100));
+  o.key_variable = spec.text("key_variable", o.key_variable);
+  o.deadline_ms = options.deadline_ms;
+  return make_judge(o);
+}
+
 // Every name a spec may begin with. One line a function.
 constexpr Entry kEntries[] = {
     {"math", "the final answer equals the ground truth; math(profile=strict|math-verify|hendrycks)", make_math_of},
@@ -111,6 +126,8 @@ constexpr Entry kEntries[] = {
      make_format_of},
     {"length", "0 to -1 near the limit; length(limit=4096 soft=512 unit=tokens|chars)", make_length_of},
     {"language", "share of letters in a language's script; language(want=prompt|en|zh|...)", make_language_of},
+    {"judge", "a model grades; judge(url=http://HOST:PORT model=NAME form=grade|pairwise deadline_ms=60000)",
+     make_judge_of},
     {"python", "python:FILE.py:FUNCTION; verl's, TRL's and OpenRLHF's signatures too", make_python_of},
     {"command", "command:PROGRAM ARGS, JSON lines on stdin and stdout", make_command_of},
     {"http", "http://HOST:PORT/PATH(form=fulmen|openrlhf|slime)", make_http_of},

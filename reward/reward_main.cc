@@ -1,7 +1,5 @@
 // fulmen-reward: `reward` serves a run's conductor or HTTP, `score` scores JSON lines from a file or stdin.
 
-#include <signal.h>
-
 #include <CLI/CLI.hpp>
 #include <fstream>
 #include <iostream>
@@ -49,9 +47,13 @@ int serve_run(Arguments& a) {
   if (!config.reward.golden.empty()) a.service.golden = reward::read_golden_cases(config.reward.golden);
   reward::ScoringPool pool([&] { return reward::make_reward(config.reward.functions, a.options); },
                            config.reward.threads, static_cast<size_t>(config.reward.queue));
-  const std::string reason = reward::serve(a.service, pool);
-  base::info("{}: stopped: {}", a.service.name, reason);
-  return 0;
+  try {
+    base::info("{}: stopped: {}", a.service.name, reward::serve(a.service, pool));
+    return 0;
+  } catch (const Error& e) {  // not the configuration's fault: the conductor may start it again
+    base::error("{}", e.what());
+    return 1;
+  }
 }
 
 int serve_http(Arguments& a) {
@@ -64,18 +66,13 @@ int serve_http(Arguments& a) {
     for (const std::string& text : wrong) base::error("golden: {}", text);
     FULMEN_CHECK(wrong.empty(), fmt::format("{} golden cases have another verdict: not started", wrong.size()));
   }
-  // Blocked before threads start, so that only this one hears them.
-  sigset_t signals;
-  sigemptyset(&signals);
-  for (const int s : {SIGINT, SIGTERM}) sigaddset(&signals, s);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  const reward::StopSignals signals;  // before any thread is started
   reward::ScoringPool pool(make, a.workers, static_cast<size_t>(a.queue));
   reward::HttpService service(http, pool, *a.options.shared);
   std::thread serving([&] { service.run(); });
   base::info("rewards ({}) on http://{}:{}: POST /score /get_reward /rm, GET /metrics /health; {} workers",
              pool.version(), http.host, service.port(), a.workers);
-  int signal = 0;
-  sigwait(&signals, &signal);
+  signals.wait();
   base::info("stopping");
   service.stop();
   serving.join();

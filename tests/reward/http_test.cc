@@ -70,8 +70,9 @@ TEST_F(HttpTest, OpenRlhfAndSlimeAreAnsweredInTheirOwnForm) {
   ASSERT_EQ(status, 200) << j;
   EXPECT_EQ(j["rewards"], json({1.0, 0.0}));
   EXPECT_EQ(post("/rm", R"({"prompt": "q", "response": "#### 1", "label": "1"})").second, json(1.0));
-  EXPECT_EQ(post("/rm", R"({"prompt": "q", "response": "?", "label": "1"})").first, 500) << "never a silent 0";
-  EXPECT_EQ(post("/rm?unparsable=zero", R"({"prompt": "q", "response": "?", "label": "1"})").second, json(0.0));
+  EXPECT_EQ(post("/rm", R"({"prompt": "q", "response": "?", "label": "1"})").second, json(0.0));
+  EXPECT_EQ(post("/rm?strict=1", R"({"prompt": "q", "response": "?", "label": "1"})").first, 500);
+  EXPECT_EQ(post("/rm", R"({"prompt": "q", "response": "#### 1"})").first, 500) << "an error is never a silent 0";
 }
 
 TEST_F(HttpTest, WhatIsNoRequestGetsAClearRefusal) {
