@@ -19,6 +19,7 @@ namespace fulmen::reward {
 namespace {
 
 constexpr size_t kMaxLine = 16 << 20;  // a longer answer is a fault of the child
+constexpr int kEndingMs = 100;         // from a closed socket until the process can be waited for
 
 // Between fork and exec only calls that are safe there.
 [[noreturn]] void become(char* const* argv, int socket, int report, pid_t parent, uint64_t memory_bytes) {
@@ -48,6 +49,7 @@ void close_all(std::initializer_list<int> descriptors) {
 void ChildProcess::start(const std::vector<std::string>& arguments, uint64_t memory_bytes) {
   kill();
   pending_.clear();
+  closed_ = killed_ = false;
   int sockets[2], report[2];
   FULMEN_CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) == 0,
                std::string("reward: socket pair: ") + strerror(errno));
@@ -99,6 +101,7 @@ ChildProcess::Result ChildProcess::write_all(const std::string& bytes, Clock::ti
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
       if (!wait(POLLOUT, deadline)) return Result::kTimeout;
     } else if (errno != EINTR) {
+      closed_ = true;
       return Result::kGone;
     }
   }
@@ -111,7 +114,9 @@ ChildProcess::Result ChildProcess::read_more(Clock::time_point deadline) {
   char buffer[1 << 16];
   ssize_t n = recv(socket_, buffer, sizeof buffer, MSG_DONTWAIT);
   if (n > 0) pending_.append(buffer, static_cast<size_t>(n));
-  return n > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN)) ? Result::kLine : Result::kGone;
+  if (n > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN))) return Result::kLine;
+  closed_ = true;
+  return Result::kGone;
 }
 
 ChildProcess::Result ChildProcess::read_line(std::string& line, Clock::time_point deadline) {
@@ -146,9 +151,14 @@ std::string ChildProcess::kill() {
   if (pid_ <= 0) return "not running";
   close(socket_);
   int status = 0;
-  // One that is ending keeps its own status: that is fixed before its socket closes. Whatever else is in its group goes
-  // too.
+  // One that is ending keeps its own status; its socket closes a moment before that can be read. Whatever else is in
+  // its group goes too.
   bool dead = waitpid(pid_, &status, WNOHANG) == pid_;
+  for (int ms = 0; closed_ && !dead && ms < kEndingMs; ++ms) {
+    poll(nullptr, 0, 1);
+    dead = waitpid(pid_, &status, WNOHANG) == pid_;
+  }
+  killed_ = dead && WIFSIGNALED(status) && (WTERMSIG(status) == SIGKILL || WTERMSIG(status) == SIGTERM);
   ::kill(-pid_, SIGKILL);
   if (!dead) {
     ::kill(pid_, SIGKILL);

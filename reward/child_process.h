@@ -30,8 +30,10 @@ class ChildProcess {
   // For a child that sends bytes after a line: exactly `count` of them; kLine when they are there.
   Result read_bytes(std::string& bytes, size_t count, Clock::time_point deadline);
   Result write_all(const std::string& bytes, Clock::time_point deadline);
-  std::string
-  kill();  // the whole group; waits; says how the process ended, "was killed by signal 11" or "exited with 1"
+  // The whole group; waits; says how the process ended, "was killed by signal 11" or "exited with 1".
+  std::string kill();
+  // SIGKILL or SIGTERM had ended the last process before kill() came.
+  bool killed() const { return killed_; }
 
  private:
   Result read_more(Clock::time_point deadline);
@@ -39,6 +41,8 @@ class ChildProcess {
 
   pid_t pid_ = -1;
   int socket_ = -1;
+  bool closed_ = false;  // by the other side
+  bool killed_ = false;
   std::string pending_;  // read but not yet handed out
 };
 

@@ -19,12 +19,15 @@ using Clock = ChildProcess::Clock;
 constexpr int kFirstPauseMs = 100;
 constexpr size_t kMaxBatch = 4096;
 constexpr int kMaxPrints = 10000;  // lines that are no answer, in one call
+constexpr int kMaxDeaths = 2;      // of its own, on one record
+constexpr int kMaxKills = 8;       // from outside, on one record: while loading or while scoring
 
 // What one exchange came to.
 struct Outcome {
   enum class Kind { kAnswered, kTimeout, kDied, kBroken } kind = Kind::kAnswered;
   std::vector<Verdict> verdicts;
   std::string why;
+  bool killed = false;  // by SIGKILL or SIGTERM, which no program sends itself: the record is not to blame
 };
 
 class LineHost : public Function {
@@ -53,8 +56,7 @@ class LineHost : public Function {
  private:
   std::vector<Verdict> score_part(std::span<const Record> records) {
     Outcome o = attempt(records);
-    if (o.kind == Outcome::Kind::kAnswered) return std::move(o.verdicts);
-    if (records.size() == 1 && o.kind == Outcome::Kind::kDied) o = attempt(records);
+    for (int deaths = 1; records.size() == 1 && asks_again(o, deaths); ++deaths) o = attempt(records);
     if (o.kind == Outcome::Kind::kAnswered) return std::move(o.verdicts);
     if (records.size() == 1) {
       const Kind kind = o.kind == Outcome::Kind::kTimeout ? Kind::kTimeout : Kind::kError;
@@ -65,6 +67,11 @@ class LineHost : public Function {
     return verdicts;
   }
 
+  static bool asks_again(const Outcome& o, int deaths) {
+    if (o.killed) return deaths < kMaxKills;
+    return o.kind == Outcome::Kind::kDied && deaths < kMaxDeaths;
+  }
+
   Outcome attempt(std::span<const Record> records) {
     Outcome o;
     if (!child_.running()) {
@@ -72,6 +79,7 @@ class LineHost : public Function {
       o.why = start();
       if (!o.why.empty()) {
         o.kind = Outcome::Kind::kBroken;
+        o.killed = child_.killed();
         return failed(std::move(o));
       }
     }
@@ -96,6 +104,7 @@ class LineHost : public Function {
     if (result == ChildProcess::Result::kGone) {
       o.kind = Outcome::Kind::kDied;
       o.why = fmt::format("the process {} while scoring this record", child_.kill());
+      o.killed = child_.killed();
       return failed(std::move(o));
     }
     return read(reply, line, records.size());

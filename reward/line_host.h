@@ -1,8 +1,9 @@
 #pragma once
 // A reward function that is a program of its own and speaks JSON lines on stdin and stdout. A call that passes its
 // deadline is killed with its whole process group and is a timeout. A program that dies is started again and asked once
-// more, each record of a batch alone, so that a kill from outside loses nothing and a record that brings it down costs
-// itself only. After failures in a row the next start waits, twice as long each time.
+// more, each record of a batch alone, so that a record that brings it down costs itself only; one that SIGKILL or
+// SIGTERM ends, as a kill from outside does, is given several more tries, also while it loads. After failures in a row
+// the next start waits, twice as long each time.
 //
 // A program that greets writes first {"ready": true, "truth": BOOL, "batch": N} (truth: it wants a ground_truth) or
 // {"error": TEXT}; it gets {"id": N, "records": [...]} and answers {"id": N, "verdicts": [...]}. One that does not

@@ -147,10 +147,9 @@ def reward(completions, **kw):
     time.sleep(0.002)
     return [float(c) for c in completions]
 )py");
-  std::atomic<bool> stop{false};
   std::atomic<int> kills{0};
-  std::thread killer([&] {
-    while (!stop && kills < 5) {
+  std::jthread killer([&](std::stop_token stop) {
+    while (!stop.stop_requested() && kills < 5) {
       std::this_thread::sleep_for(std::chrono::milliseconds(120));
       pid_t pid = 0;
       std::ifstream(pid_file) >> pid;
@@ -163,8 +162,6 @@ def reward(completions, **kw):
     ASSERT_TRUE(v.kind == Kind::kScore) << v.detail;
     ASSERT_EQ(v.score, i);
   }
-  stop = true;
-  killer.join();
   EXPECT_GE(kills, 2);
 }
 
