@@ -15,24 +15,30 @@
 namespace fulmen::reward {
 namespace {
 
-void each_line(const std::string& file, const std::function<void(Json, const std::string& where)>& use) {
+// use(text, where) for each line that is not empty; what it throws is passed on as an Error naming the line.
+void each_line(const std::string& file, const std::function<void(const std::string&, const std::string&)>& use) {
   std::ifstream in(file);
-  FULMEN_CHECK(in.good(), "cannot read " + file);
+  FULMEN_CHECK(in.good() && !std::filesystem::is_directory(file), "cannot read " + file);
   std::string line;
   for (size_t number = 1; std::getline(in, line); ++number) {
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     const std::string where = fmt::format("{}:{}", file, number);
     try {
-      use(parse_json(line), where);
+      use(line, where);
     } catch (const std::exception& e) {
       throw Error(where + ": " + json_reason(e));
     }
   }
 }
 
-// "1 score", "0 score", "timeout": what a verdict is in a table.
-std::string verdict_text(const Verdict& v) {
-  return v.kind == Kind::kScore ? fmt::format("score {:.4g}", v.score) : kind_name(v.kind);
+std::string truth_problem(const std::string& line, Function& function) {
+  try {
+    Json j = parse_json(line);
+    if (j.is_object()) j["response"] = "";
+    return function.truth_problem(read_record(j));
+  } catch (const std::exception& e) {
+    return json_reason(e);
+  }
 }
 
 std::vector<std::string> episode_files(const std::string& run) {
@@ -88,24 +94,16 @@ struct Diff {
 
 TruthCounts check_truths(const std::string& file, Function& function, std::ostream& out) {
   TruthCounts counts;
-  each_line(file, [&](Json j, const std::string& where) {
-    if (j.is_object()) j["response"] = "";
-    Record r = read_record(j);
-    const std::string& truth = r.ground_truth;
+  each_line(file, [&](const std::string& line, const std::string& where) {
     ++counts.records;
-    Verdict v;
-    for (const std::string& response : {truth, "\\boxed{" + truth + "}", "<answer>" + truth + "</answer>"}) {
-      r.response = response;
-      const Verdict tried = function.score(r);
-      if (tried.kind == Kind::kScore && tried.score > 0) return;
-      // The boxed form is the one that says best what is wrong.
-      if (v.detail.empty() || response.rfind("\\boxed", 0) == 0) v = tried;
-    }
+    const std::string problem = truth_problem(line, function);
+    if (problem.empty()) return;
     ++counts.refused;
-    out << fmt::format("{}: {}{}\n", where, verdict_text(v), v.detail.empty() ? "" : ": " + v.detail);
+    out << fmt::format("{}: {}\n", where, problem);
   });
-  out << fmt::format("{} of {} ground truths are not accepted as their own answer by {}\n", counts.refused,
-                     counts.records, function.version());
+  FULMEN_CHECK(counts.records > 0, file + ": no records");
+  out << fmt::format("{} of {} ground truths cannot be used by {}\n", counts.refused, counts.records,
+                     function.version());
   return counts;
 }
 
@@ -113,7 +111,8 @@ DiffCounts diff_verdicts(const std::string& run, Function* old_function, Functio
                          std::ostream& out) {
   Diff diff;
   for (const std::string& file : episode_files(run)) {
-    each_line(file, [&](Json j, const std::string& where) {
+    each_line(file, [&](const std::string& line, const std::string& where) {
+      Json j = parse_json(line);
       FULMEN_CHECK(j.is_object(), "want an object");
       if (j.value("verdict", "") == "aborted") return;  // never scored
       const Verdict recorded = old_function == nullptr ? read_verdict(j) : Verdict{};

@@ -13,9 +13,10 @@ namespace fulmen::reward {
 struct TruthCounts {
   size_t records = 0, refused = 0;
 };
-// `fulmen score --golden FILE`: gives each ground truth as its own response (as it is, in a \boxed{}, in <answer> tags)
-// and lists to `out` the records where none of these is accepted, with the reason. Throws Error naming a line that is
-// no record.
+// `fulmen score --golden FILE`: lists to `out` the records that no response could be scored on, as FILE:LINE: REASON,
+// and their count (Function::truth_problem; a line that is no record is one of them). Math: the ground truth is
+// parsable and is its own answer. Code: there are tests, they are well-formed, and an empty program does not pass them.
+// Logic: the puzzle is one, and its gold answer follows the rules. Throws Error when there is nothing to check.
 TruthCounts check_truths(const std::string& file, Function& function, std::ostream& out);
 
 struct DiffCounts {

@@ -87,6 +87,12 @@ class Guarded : public Function {
     return verdicts;
   }
 
+  std::string truth_problem(const Record& r) override {
+    Loan loan(*instances_, wait_ms_);
+    FULMEN_CHECK(loan.get() != nullptr, fmt::format("{}: all instances were busy for {} ms", name_, wait_ms_));
+    return loan.get()->truth_problem(r);
+  }
+
  private:
   std::vector<Verdict> call(std::span<const Record> records) {
     const auto start = Clock::now();

@@ -171,7 +171,7 @@ struct HttpService::State {
   static double plain(const httplib::Request& q, const Verdict& v, size_t i) {
     if (v.kind == Kind::kScore) return v.score;
     const bool tellable = v.kind == Kind::kUnparsable || v.kind == Kind::kUndecided;
-    if (tellable && !q.has_param("strict")) return 0;
+    if (tellable && !v.truth_at_fault && !q.has_param("strict")) return 0;
     throw BadRequest{500, fmt::format("record {}: {}: {}", i, kind_name(v.kind), v.detail)};
   }
 

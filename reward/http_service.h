@@ -9,9 +9,9 @@
 //
 // The last two forms have no word for a verdict that is not a score. What the response is to blame for (unparsable) and
 // what could not be told (undecided) is 0 there, and counted apart in /metrics; ?strict=1 refuses it with status 500.
-// What is the function's or the ground truth's fault (error, timeout) is always status 500 naming it, never a silent 0.
-// A request that finds the queue full waits, and gets 503 with Retry-After when it found no room for wait_ms; nothing
-// that was taken in is lost.
+// What is the function's or the ground truth's fault (error, timeout, a ground truth that is unparsable) is always
+// status 500 naming it, never a silent 0. A request that finds the queue full waits, and gets 503 with Retry-After when
+// it found no room for wait_ms; nothing that was taken in is lost.
 
 #include <memory>
 #include <string>

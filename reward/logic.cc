@@ -28,6 +28,15 @@ class Logic : public Function {
   const std::string& version() const override { return version_; }
   bool wants_truth() const override { return false; }  // most puzzles are their own truth
 
+  std::string truth_problem(const Record& record) override {
+    Record r = record;
+    const bool gold = r.ground_truth.find_first_not_of(" \t\r\n") != std::string::npos;
+    r.response = "<answer>" + (gold ? r.ground_truth : "none") + "</answer>";
+    const Verdict v = score(r);
+    if (v.kind == Kind::kError) return v.detail;
+    return gold && v.score <= 0 ? "the ground truth is not a right answer: " + v.detail : "";
+  }
+
   Verdict score(const Record& r) override {
     const Json extra = Json::parse(r.extra_info, nullptr, false);
     if (!extra.is_object()) return make_verdict(Kind::kError, 0, kNoPuzzle);

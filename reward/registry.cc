@@ -172,6 +172,7 @@ class ByKind : public Function {
   bool wants_reasoning() const override { return true; }  // each function made here decides for itself
   bool wants_truth() const override { return false; }
   Verdict score(const Record& r) override { return function_of(r).score(r); }
+  std::string truth_problem(const Record& r) override { return function_of(r).truth_problem(r); }
 
  private:
   Function& function_of(const Record& r) {

@@ -24,8 +24,9 @@ struct Record {
   bool has_truth = true;          // false: the record came without a ground_truth
 };
 
-// kUnparsable: no answer to be read in the response. kUndecided: an answer was read, and the verifier cannot tell.
-// kError: the ground truth or the function is at fault, or the sandbox, never the response.
+// kUnparsable: no answer to be read in the response, or (truth_at_fault) nothing in the ground truth. kUndecided: an
+// answer was read, and the verifier cannot tell. kError: the record, the function or the sandbox is at fault, never the
+// response.
 enum class Kind { kScore, kTimeout, kError, kUnparsable, kUndecided };
 const char* kind_name(Kind k);  // "score" ...
 
@@ -36,9 +37,13 @@ struct Verdict {
   std::string detail;                                      // why, in a few words
   std::string version;                                     // of the function that gave it
   double ms = 0;
+  // Of kUnparsable. No response is to blame, so a run counts it as an error: it is never a 0 (reward.unparsable: zero),
+  // and too many of them pause the run.
+  bool truth_at_fault = false;
 };
 
 Verdict make_verdict(Kind kind, double score, std::string detail);
+std::string verdict_text(const Verdict& v);  // in a table: "score 1", "timeout"
 
 // One instance is used by one thread at a time.
 class Function {
@@ -51,6 +56,10 @@ class Function {
   virtual Verdict score(const Record& r) = 0;
   // One verdict for each record, in order. Overridden by functions that are faster on many at once.
   virtual std::vector<Verdict> score_all(std::span<const Record> records);
+  // What keeps this record from being scored whatever the response (`response` is not looked at), empty when nothing
+  // does: the question of `fulmen score --golden`. Unless overridden: whether the ground truth is accepted as its own
+  // answer, as it is, in a \boxed{}, or in <answer> tags.
+  virtual std::string truth_problem(const Record& r);
   virtual size_t batch() const { return 1; }  // how many records score_all would like at once
   // False: `response` is what follows </think>, cut by the caller, and an unclosed <think> never gets here (it is
   // unparsable). True: the response as it was generated.

@@ -131,7 +131,10 @@ int main(int argc, char** argv) {
 
   CLI::App* score = app.add_subcommand("score", "score JSON lines; one JSON verdict a line, in order");
   add_functions(*score, a);
-  score->add_option("--golden", a.truths, "lists the ground truths of this JSONL file that the function cannot read");
+  score->add_option(
+      "--golden", a.truths,
+      "lists the records of this JSONL file whose ground truths (tests, puzzles) cannot be used, by line; "
+      "exit code 0: none, 1: some, 2: the file cannot be read");
   score->add_option("--diff", a.diff, "OLD NEW: which verdicts NEW would change; OLD may be \"recorded\"")->expected(2);
   score->add_option("--episodes", a.episodes, "--diff: a run directory, or a JSONL file of episodes");
   score->add_option("--shown", a.shown, "--diff: changed episodes to list")->check(CLI::NonNegativeNumber);

@@ -20,8 +20,8 @@ constexpr int kBusyPollMs = 1;  // how long a finished verdict may wait for the 
 constexpr int kIdlePollMs = 100;
 constexpr int kHelloMs = 1000;
 
-wire::VerdictKind wire_kind(Kind k) {
-  switch (k) {
+wire::VerdictKind wire_kind(const Verdict& v) {
+  switch (v.kind) {
     case Kind::kScore:
       return wire::VERDICT_SCORE;
     case Kind::kTimeout:
@@ -29,7 +29,7 @@ wire::VerdictKind wire_kind(Kind k) {
     case Kind::kError:
       return wire::VERDICT_ERROR;
     case Kind::kUnparsable:
-      return wire::VERDICT_UNPARSABLE;
+      return v.truth_at_fault ? wire::VERDICT_ERROR : wire::VERDICT_UNPARSABLE;
     case Kind::kUndecided:
       return wire::VERDICT_UNDECIDED;
   }
@@ -65,7 +65,7 @@ class Outbox {
 wire::Verdict to_wire(uint64_t id, const Verdict& v, const std::string& worker) {
   wire::Verdict out;
   out.set_id(id);
-  out.set_kind(wire_kind(v.kind));
+  out.set_kind(wire_kind(v));
   out.set_score(v.score);
   for (const auto& [name, score] : v.components) {
     wire::Component& c = *out.add_components();

@@ -91,6 +91,16 @@ class WeightedSum : public Function {
   size_t batch() const override { return batch_; }
   Verdict score(const Record& r) override { return score_all({&r, 1})[0]; }
 
+  std::string truth_problem(const Record& r) override {
+    std::string all;
+    for (const Weighted& p : parts_) {
+      const std::string problem = p.function->truth_problem(r);
+      if (problem.empty()) continue;
+      all += (all.empty() ? "" : "; ") + (parts_.size() > 1 ? p.function->name() + ": " : "") + problem;
+    }
+    return all;
+  }
+
   std::vector<Verdict> score_all(std::span<const Record> records) override {
     const auto start = Clock::now();
     Views views(records);
@@ -134,6 +144,7 @@ class WeightedSum : public Function {
     }
     if (v.kind != Kind::kScore) {
       total.kind = v.kind;
+      total.truth_at_fault = v.truth_at_fault;
       total.score = 0;
       return;
     }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <iterator>
@@ -24,6 +25,13 @@ size_t content_hash(const std::string& file) {
   return std::hash<std::string>()({std::istreambuf_iterator<char>(in), {}});
 }
 
+// A program that does nothing; empty for a language of the user's own.
+std::string empty_program(const std::string& language) {
+  if (language == "python") return "pass\n";
+  if (language == "shell") return ":\n";
+  return language == "c" || language == "cpp" ? "int main(void) { return 0; }\n" : "";
+}
+
 class Code : public Function {
  public:
   explicit Code(const CodeOptions& options)
@@ -37,6 +45,26 @@ class Code : public Function {
   const std::string& name() const override { return name_; }
   const std::string& version() const override { return version_; }
   bool wants_truth() const override { return false; }  // the tests may stand beside it
+
+  // The tests are read and run once, against a program that does nothing: that shows asserts that do not compile, and
+  // tests that pass whatever the response says.
+  std::string truth_problem(const Record& record) override {
+    Record r = record;
+    try {
+      const CodeTests tests = read_code_tests(r);
+      if (tests.form == CodeTests::Form::kRepository) {
+        const std::string& directory = tests.repository.directory;
+        return std::filesystem::is_directory(directory) ? "" : "repository: " + directory + " is not a directory";
+      }
+      r.response = empty_program(tests.language.empty() ? options_.language : tests.language);
+      if (r.response.empty()) return "";
+    } catch (const Error& e) {
+      return e.what();
+    }
+    const Verdict v = score(r);
+    if (v.kind == Kind::kError) return v.detail;
+    return v.kind == Kind::kScore && v.score > 0 ? "a program that does nothing passes the tests" : "";
+  }
 
   Verdict score(const Record& r) override {
     CodeTests tests;

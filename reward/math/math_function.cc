@@ -97,20 +97,25 @@ class MathFunction : public Function {
   const std::string& name() const override { return name_; }
   const std::string& version() const override { return version_; }
 
+  std::string truth_problem(const Record& r) override {
+    std::string why;
+    if (r.has_truth && !gold_is_parsable(r.ground_truth, profile_of(r).name, why))
+      return fmt::format("ground_truth {}: {}", shown(r.ground_truth), why);
+    return Function::truth_problem(r);
+  }
+
   Verdict score(const Record& r) override {
-    const Profile* profile = &profile_;
-    if (r.extra_info.find("\"profile\"") != std::string::npos) {
-      auto info = nlohmann::json::parse(r.extra_info, nullptr, false);
-      if (info.is_object() && info.contains("profile") && info["profile"].is_string())
-        profile = &find_profile(info["profile"].get<std::string>());
-    }
+    const Profile* profile = &profile_of(r);
     std::optional<std::string_view> text = without_reasoning(r.response);
     if (!text) return make_verdict(Kind::kUnparsable, 0, "the reasoning is not closed: no </think> after <think>");
     Tree tree;
     std::string why, gold = gold_text(r.ground_truth, *profile);
     NodeId truth = parse_answer(tree, gold, *profile, why);
-    if (truth == kNone)
-      return make_verdict(Kind::kError, 0, fmt::format("ground_truth {}: {}", shown(r.ground_truth), why));
+    if (truth == kNone) {
+      Verdict v = make_verdict(Kind::kUnparsable, 0, fmt::format("ground_truth {}: {}", shown(r.ground_truth), why));
+      v.truth_at_fault = true;
+      return v;
+    }
     std::optional<Extracted> found = answer_text(*text, *profile);
     if (!found)
       return make_verdict(Kind::kUnparsable, 0,
@@ -121,6 +126,13 @@ class MathFunction : public Function {
   }
 
  private:
+  const Profile& profile_of(const Record& r) const {
+    if (r.extra_info.find("\"profile\"") == std::string::npos) return profile_;
+    const auto info = nlohmann::json::parse(r.extra_info, nullptr, false);
+    const bool named = info.is_object() && info.contains("profile") && info["profile"].is_string();
+    return named ? find_profile(info["profile"].get<std::string>()) : profile_;
+  }
+
   static Verdict compare(Tree& tree, NodeId truth, const std::string& gold, const std::string& text,
                          const Profile& profile) {
     std::string why;

@@ -73,6 +73,9 @@ TEST_F(HttpTest, OpenRlhfAndSlimeAreAnsweredInTheirOwnForm) {
   EXPECT_EQ(post("/rm", R"({"prompt": "q", "response": "?", "label": "1"})").second, json(0.0));
   EXPECT_EQ(post("/rm?strict=1", R"({"prompt": "q", "response": "?", "label": "1"})").first, 500);
   EXPECT_EQ(post("/rm", R"({"prompt": "q", "response": "#### 1"})").first, 500) << "an error is never a silent 0";
+  const auto [unread, why] = post("/rm", R"({"prompt": "q", "response": "#### 1", "label": "3 + * 4"})");
+  EXPECT_EQ(unread, 500) << "nor is a ground truth that cannot be read";
+  EXPECT_NE(why.dump().find("ground_truth"), std::string::npos) << why;
 }
 
 TEST_F(HttpTest, WhatIsNoRequestGetsAClearRefusal) {

@@ -20,6 +20,12 @@ class Slow : public Function {  // takes `ms` for a response "slow"
   const std::string& version() const override { return name_; }
   Verdict score(const Record& r) override {
     if (r.response == "throw") throw Error("a defect");
+    if (r.ground_truth == "?") {
+      Verdict v = make_verdict(Kind::kUnparsable, 0, "ground_truth \"?\"");
+      v.truth_at_fault = true;
+      return v;
+    }
+    if (r.response == "?") return make_verdict(Kind::kUnparsable, 0, "no answer");
     if (r.response == "slow") std::this_thread::sleep_for(std::chrono::milliseconds(400));
     Verdict v;
     v.score = r.response == r.ground_truth;
@@ -87,7 +93,7 @@ class RewardService : public testing::Test {
     ASSERT_TRUE(server_.send(m));
   }
 
-  void ask(uint64_t id, const std::string& response, int64_t deadline_ms = 0) {
+  void ask(uint64_t id, const std::string& response, int64_t deadline_ms = 0, const std::string& truth = "yes") {
     wire::Message m;
     m.envelope.set_deadline_ms(deadline_ms);
     wire::ScoreRequest& q = *m.envelope.mutable_score_requests()->add_items();
@@ -95,7 +101,7 @@ class RewardService : public testing::Test {
     q.set_data_source("gsm8k");
     q.set_prompt("p");
     q.set_response(response);
-    q.set_ground_truth("yes");
+    q.set_ground_truth(truth);
     q.set_extra_info("{}");
     send(m);
   }
@@ -116,6 +122,17 @@ class RewardService : public testing::Test {
   int heartbeats_ = 0;
   uint64_t running_seen_ = 0;
 };
+
+TEST_F(RewardService, AGroundTruthNobodyCanReadCountsAsAnErrorInARun) {
+  start();
+  welcome();
+  ask(1, "?");
+  ask(2, "yes", 0, "?");
+  EXPECT_EQ(verdict().kind(), wire::VERDICT_UNPARSABLE);
+  EXPECT_EQ(verdict().kind(), wire::VERDICT_ERROR) << "reward.unparsable: zero would make it a 0";
+  stop();
+  result_.get();
+}
 
 TEST_F(RewardService, AnswersEveryRequestAndStops) {
   start();

@@ -103,10 +103,10 @@ TEST(MathAnswer, SeveralBoxesAreOneListWhereAListIsWanted) {
   EXPECT_FALSE(right("\\boxed{1}", "1,2"));
 }
 
-TEST(MathAnswer, AGroundTruthThatIsNotUnderstoodIsAnErrorNamingIt) {
+TEST(MathAnswer, AGroundTruthThatIsNotUnderstoodIsUnparsableThroughNoFaultOfTheResponse) {
   for (const char* gold : {"", " ", "3 + * 4", "\\frac{1}", "1/(2"}) {
     Verdict v = judge("#### 1", gold);
-    EXPECT_TRUE(v.kind == Kind::kError) << gold;
+    EXPECT_TRUE(v.kind == Kind::kUnparsable && v.truth_at_fault) << gold;
     EXPECT_EQ(v.detail.rfind("ground_truth \"" + std::string(gold), 0), 0u) << v.detail;
     std::string why;
     EXPECT_FALSE(math::gold_is_parsable(gold, "", why));
