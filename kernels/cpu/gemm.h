@@ -26,9 +26,10 @@ constexpr int64_t kGroupPanels = 8;
 // Packing takes this many k of every tile or panel in turn: long runs of a row at once, since rows of a matrix lie on
 // different pages, but few rows at once, since rows and tiles at multiples of 4 KiB share the 8 ways of an L1 set.
 constexpr int64_t kPackChunk = 8;
-constexpr int64_t kDirectRows = 3;     // up to here A is read in place: few rows cannot alias in L1
-constexpr int64_t kAheadBytes = 3072;  // prefetch distance in panels that are streamed through once
-constexpr int64_t kAheadRows = 16;     // the same in a matrix
+constexpr int64_t kDirectRows = 3;           // up to here A is read in place: few rows cannot alias in L1
+constexpr int64_t kAheadBytes = 3072;        // prefetch distance in panels that are streamed through once
+constexpr int64_t kAheadRows = 16;           // the same in a matrix
+constexpr int64_t kCachedBytes = 256 << 10;  // weights of one call up to here count as cached
 
 FULMEN_INLINE int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 FULMEN_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -50,7 +51,8 @@ struct TileArgs {
 using TileFn = void (*)(const TileArgs&);
 
 enum class APlace { kPacked, kDirect };
-enum class Prefetch { kNextBlock, kOwnStream };  // one line per k into L2, or `ahead` in every panel into L1
+// None, one line per k into L2, or `pf_step` ahead in every panel into L1.
+enum class Prefetch { kNone, kNextBlock, kOwnStream };
 
 template <int MR, int NV, class T, APlace place, Prefetch prefetch>
 __attribute__((noinline)) void tile(const TileArgs& g) {
@@ -78,13 +80,16 @@ __attribute__((noinline)) void tile(const TileArgs& g) {
           _mm_prefetch(at, _MM_HINT_T0);
           if (sizeof(T) == 4) _mm_prefetch(at + 64, _MM_HINT_T0);
         }
-      } else {
+      } else if constexpr (prefetch == Prefetch::kNextBlock) {
         _mm_prefetch(pf, _MM_HINT_T1);
         pf += pf_step;
       }
       Vec bv[NV];
 #pragma GCC unroll 8
-      for (int v = 0; v < NV; ++v) bv[v] = load(b + v / 2 * b_panel + v % 2 * kLanes);
+      for (int v = 0; v < NV; ++v) {
+        bv[v] = load(b + v / 2 * b_panel + v % 2 * kLanes);
+        if (MR > 1) keep(bv[v]);  // for few rows GCC would load it again with each of them
+      }
 #pragma GCC unroll 14
       for (int r = 0; r < MR; ++r) {
         const Vec av = set1(place == APlace::kPacked ? a[r] : a[r * a_row]);
@@ -160,6 +165,7 @@ FULMEN_INLINE int64_t panels_of(const Gemm& g) { return ceil_div(g.N, kPanel); }
 struct Products {
   Gemm of[kMaxTogether];
   int count;
+  bool cached = false;  // B is likely to lie in L2: prefetching it would only take the place of loads
 
   int64_t panels() const {
     int64_t n = 0;
@@ -257,7 +263,7 @@ void pack_b(const Gemm& g, int64_t q0, int64_t q1, int64_t k0, int64_t kn, float
 
 // Few rows: one row tile streams through B once, `NV / 2` panels at a time so that enough chains are in flight.
 // Returns the first panel not done.
-template <int NV, class T, APlace place>
+template <int NV, class T, APlace place, Prefetch prefetch>
 int64_t stream_panels(const Gemm& g, const float* a, int64_t m0, int64_t rows, int64_t q0, int64_t q1) {
   constexpr int kPanels = NV > 2 ? NV / 2 : 1;
   const int64_t step = g.ldb ? g.ldb : kPanel, panel = g.ldb ? kPanel : g.K * kPanel;
@@ -267,31 +273,31 @@ int64_t stream_panels(const Gemm& g, const float* a, int64_t m0, int64_t rows, i
   int64_t q = q0;
   for (; q + kPanels <= q1; q += kPanels) {
     float* c = g.c + m0 * g.ldc + q * kPanel;
-    run_tile<NV, T, place, Prefetch::kOwnStream>(
-        {a, g.a_row, (const T*)g.b + offset_of_b(g, q, 0), panel, step, g.K, c, g.ldc, g.load, c + kPanels * kPanel,
-         nullptr, ahead, tail, ahead + next_panels},
-        rows, g.N - q * kPanel);
+    run_tile<NV, T, place, prefetch>({a, g.a_row, (const T*)g.b + offset_of_b(g, q, 0), panel, step, g.K, c, g.ldc,
+                                      g.load, c + kPanels * kPanel, nullptr, ahead, tail, ahead + next_panels},
+                                     rows, g.N - q * kPanel);
   }
   return q;
 }
 
-template <class T>
+template <class T, Prefetch prefetch>
 void few_rows(const Products& p, int64_t m0, int64_t rows, int64_t q0, int64_t q1, float* scratch) {
   constexpr int kRegs = kTileRows * kTileVecs;
   if (rows <= kDirectRows) {
     p.each(q0, q1, [&](const Gemm& g, int64_t q, int64_t last) {
       const float* a = g.a + m0 * g.a_row;
-      if (rows * 8 <= kRegs) q = stream_panels<8, T, APlace::kDirect>(g, a, m0, rows, q, last);
-      if (rows * 4 <= kRegs) q = stream_panels<4, T, APlace::kDirect>(g, a, m0, rows, q, last);
-      if (rows * 2 <= kRegs) q = stream_panels<2, T, APlace::kDirect>(g, a, m0, rows, q, last);
+      if (prefetch != Prefetch::kNone && rows * 8 <= kRegs)
+        q = stream_panels<8, T, APlace::kDirect, prefetch>(g, a, m0, rows, q, last);
+      if (rows * 4 <= kRegs) q = stream_panels<4, T, APlace::kDirect, prefetch>(g, a, m0, rows, q, last);
+      if (rows * 2 <= kRegs) q = stream_panels<2, T, APlace::kDirect, prefetch>(g, a, m0, rows, q, last);
     });
     return;
   }
   pack_a(p.of[0], RowTiles::of(m0, m0 + rows), 0, 1, 0, p.of[0].K, scratch);
   p.each(q0, q1, [&](const Gemm& g, int64_t q, int64_t last) {
-    if (rows * 4 <= kRegs) q = stream_panels<4, T, APlace::kPacked>(g, scratch, m0, rows, q, last);
-    if (rows * 2 <= kRegs) q = stream_panels<2, T, APlace::kPacked>(g, scratch, m0, rows, q, last);
-    stream_panels<kTileVecs, T, APlace::kPacked>(g, scratch, m0, rows, q, last);
+    if (rows * 4 <= kRegs) q = stream_panels<4, T, APlace::kPacked, prefetch>(g, scratch, m0, rows, q, last);
+    if (rows * 2 <= kRegs) q = stream_panels<2, T, APlace::kPacked, prefetch>(g, scratch, m0, rows, q, last);
+    stream_panels<kTileVecs, T, APlace::kPacked, prefetch>(g, scratch, m0, rows, q, last);
   });
 }
 
@@ -379,7 +385,11 @@ void gemm_block(const Products& p, int64_t m0, int64_t m1, int64_t q0, int64_t q
   // A single tile passes B once: packing B would not pay, except where a row of a matrix ends inside a panel.
   int64_t q_end = q1;
   if (g.ldb && q1 * kPanel > g.N) --q_end;
-  (g.b_dtype == DType::kF32 ? few_rows<float> : few_rows<uint16_t>)(p, m0, rows, q0, q_end, scratch);
+  if (g.b_dtype == DType::kF32)
+    (p.cached ? few_rows<float, Prefetch::kNone> : few_rows<float, Prefetch::kOwnStream>)(p, m0, rows, q0, q_end,
+                                                                                          scratch);
+  else
+    few_rows<uint16_t, Prefetch::kOwnStream>(p, m0, rows, q0, q_end, scratch);
   if (q_end < q1) p.each(q_end, q1, packed);
 }
 

@@ -60,28 +60,40 @@ void run_unit(const Products& products, const Plan& p, int64_t unit, float* scra
 template <class ProductsAt>
 void run_gemms(int64_t count, const ProductsAt& products_at, Context& ctx) {
   ThreadPool& pool = *ctx.pool;
-  int64_t total = 0;
-  for (int64_t i = 0; i < count; ++i) total += cost(products_at(i));
+  int64_t total = 0, bytes = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const Products p = products_at(i);
+    total += cost(p);
+    if (p.of[0].M > 0) bytes += p.panels() * kPanel * p.of[0].K * dtype_bytes(p.of[0].b_dtype);
+  }
+  const bool cached = bytes <= kCachedBytes;
   const int threads = total < kSharedCost ? 1 : pool.size();
   const int64_t share = total / (threads * 8), most = ceil_div(total, threads);
-  const int64_t unit_cost = threads == 1 ? total : share > kUnitCost ? share : min64(kUnitCost, most);
+  const int64_t unit_cost = share > kUnitCost ? share : min64(kUnitCost, most);
+  if (threads == 1) {
+    float* scratch = (float*)pool.scratch(0, kGemmScratch);
+    for (int64_t i = 0; i < count; ++i) {
+      Products p = products_at(i);
+      p.cached = cached;
+      if (cost(p) > 0) gemm_block(p, 0, p.of[0].M, 0, p.panels(), scratch);
+    }
+    return;
+  }
   int64_t next = 0;  // units are numbered through all products
   const auto work = [&](int thread_idx) {
     float* scratch = (float*)pool.scratch(thread_idx, kGemmScratch);
     int64_t unit = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED), first = 0;
     for (int64_t i = 0; i < count; ++i) {
-      const Products p = products_at(i);
+      Products p = products_at(i);
       if (cost(p) == 0) continue;
+      p.cached = cached;
       const Plan plan = Plan::of(p, unit_cost, threads);
       for (; unit < first + plan.units(); unit = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED))
         run_unit(p, plan, unit - first, scratch);
       first += plan.units();
     }
   };
-  if (threads == 1)
-    work(0);
-  else
-    pool.run([&work](int thread_idx) { work(thread_idx); });
+  pool.run([&work](int thread_idx) { work(thread_idx); });
 }
 
 Gemm forward_gemm(const TensorRef& x, const PackedWeight& w, const TensorRef& y, int64_t r0, int64_t r1) {

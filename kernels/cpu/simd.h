@@ -35,6 +35,7 @@ FULMEN_INLINE Vec zero() { return {_mm512_setzero_ps()}; }
 FULMEN_INLINE Vec set1(float x) { return {_mm512_set1_ps(x)}; }
 FULMEN_INLINE Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
 FULMEN_INLINE void store(float* p, Vec a) { _mm512_storeu_ps(p, a.v); }
+FULMEN_INLINE void keep(Vec& a) { asm("" : "+v"(a.v)); }  // stays in a register
 FULMEN_INLINE Vec load_n(const float* p, int n) { return {_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p)}; }
 FULMEN_INLINE void store_n(float* p, Vec a, int n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), a.v); }
 FULMEN_INLINE Vec load_bf16(const uint16_t* p) {
@@ -108,6 +109,7 @@ FULMEN_INLINE Vec zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
 FULMEN_INLINE Vec set1(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 FULMEN_INLINE Vec load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
 FULMEN_INLINE void store(float* p, Vec x) { _mm256_storeu_ps(p, x.a); _mm256_storeu_ps(p + 8, x.b); }
+FULMEN_INLINE void keep(Vec& x) { asm("" : "+x"(x.a), "+x"(x.b)); }
 FULMEN_INLINE __m256i mask8(int n) {  // first n of 8 lanes, n may be < 0 or > 8
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
