@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "learner/conductor_state.h"
+#include "shared/base/log.h"
 #include "shared/launch/stop_signal.h"
 
 namespace fulmen::learner {
@@ -87,6 +88,8 @@ void Conductor::publish(const model::Weights& weights, uint64_t version) {
                        .bytes = weights.tensor(i).size_bytes()});
   s.manifest = &s.publisher.publish(version, sources, weights.constants_digest());
   s.version = version;
+  base::debug("weights version {} published by {}: {} bytes, root {}", version, s.config.sync.transport,
+              s.manifest->total_bytes(), wire::root_text(*s.manifest));
   for (Worker& w : s.workers)
     if (w.role == "rollout" && w.connected) s.announce(w);
 }

@@ -68,7 +68,7 @@ struct Conductor::State {
         numerics(digest),
         tokenizer(t),
         server(c.sync.bind, c.run.dir, id),
-        publisher(c.sync.transport, id) {}
+        publisher(c.sync.transport, id, c.sync.directory.empty() ? c.run.dir + "/weights" : c.sync.directory) {}
 
   void spawn(Worker& w);
   void send(Worker& w, wire::Message& m);

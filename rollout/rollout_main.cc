@@ -68,7 +68,9 @@ int run_worker(const WorkerArguments& a) {
   kernels::Device device(config.run.device, pool);
   kernels::Context& ctx = device.context();
   base::info("{}", device.note());
-  return rollout::RolloutWorker(a.options, config, ctx).run();
+  rollout::WorkerOptions options = a.options;
+  options.weights_timeout_ms = config.sync.timeout_s * 1000;
+  return rollout::RolloutWorker(options, config, ctx).run();
 }
 
 int run_generate(GenerateArguments a) {

@@ -118,7 +118,9 @@ struct RewardSection {
 };
 
 struct SyncSection {
-  std::string transport = "shm";  // shm | zmq
+  std::string transport = "shm";  // shm | zmq | file | nccl
+  std::string directory;          // of transport file; empty = weights/ in run.dir
+  int timeout_s = 120;            // for one version to reach a worker
   std::string bind = "ipc";       // ipc | tcp://HOST:PORT
 };
 

@@ -115,6 +115,9 @@ void check_config(const Config& c) {
   if (c.sync.bind != "ipc" && !c.sync.bind.starts_with("tcp://")) {
     refuse(c, "sync.bind", "got \"" + c.sync.bind + "\", want ipc or tcp://HOST:PORT");
   }
+  if (c.sync.transport == "nccl" && c.run.device == "cpu") {
+    refuse(c, "sync.transport", "got nccl, which needs GPUs, but run.device is cpu; want shm, zmq or file");
+  }
   if (c.learner.ranks > c.learner.shards) {
     refuse(c, "learner.ranks",
            fmt::format("got {}, want at most learner.shards = {}: each rank needs a part of the batch", c.learner.ranks,

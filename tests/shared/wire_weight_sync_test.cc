@@ -7,6 +7,9 @@
 #include <atomic>
 #include <csignal>
 #include <cstring>
+#include <deque>
+#include <filesystem>
+#include <fstream>
 #include <numeric>
 #include <thread>
 
@@ -134,7 +137,7 @@ TEST(WeightSync, CorruptedByteInSharedMemoryIsRefusedNamingTheTensor) {
   Model model;
   WeightPublisher p("shm", run);
   const WeightsManifest& m = p.publish(1, model.tensors, model.constants);
-  int fd = shm_open(m.shm_name().c_str(), O_RDWR, 0);
+  int fd = shm_open(m.place().c_str(), O_RDWR, 0);
   ASSERT_GE(fd, 0);
   char last = static_cast<char>(model.bytes.back().back() ^ 1);
   ASSERT_EQ(pwrite(fd, &last, 1, static_cast<off_t>(m.total_bytes()) - 1), 1);
@@ -219,17 +222,140 @@ TEST(WeightSync, TruncatedOrMissingSharedMemoryIsRefused) {
   Model model;
   WeightPublisher p("shm", run);
   WeightsManifest m = p.publish(1, model.tensors, model.constants);
-  int fd = shm_open(m.shm_name().c_str(), O_RDWR, 0);
+  int fd = shm_open(m.place().c_str(), O_RDWR, 0);
   ASSERT_EQ(ftruncate(fd, static_cast<off_t>(m.total_bytes()) - 1), 0);
   close(fd);
   Staging staging(m);
   EXPECT_FALSE(receive(m, staging, "tcp://127.0.0.1:9", run, why));
   EXPECT_NE(why.find("want " + std::to_string(m.total_bytes())), std::string::npos) << why;
-  shm_unlink(m.shm_name().c_str());
+  shm_unlink(m.place().c_str());
   EXPECT_FALSE(receive(m, staging, "tcp://127.0.0.1:9", run, why));
-  EXPECT_NE(why.find(m.shm_name()), std::string::npos) << why;
-  m.set_shm_name("/../etc/passwd");
+  EXPECT_NE(why.find(m.place()), std::string::npos) << why;
+  m.set_place("/../etc/passwd");
   EXPECT_FALSE(receive(m, staging, "tcp://127.0.0.1:9", run, why));
+}
+
+// A directory of a test, gone at its end.
+struct Folder {
+  std::string path = "/tmp/fulmen-sync-" + std::to_string(getpid());
+  Folder() { std::filesystem::remove_all(path); }
+  ~Folder() { std::filesystem::remove_all(path); }
+};
+
+bool receive_file(const WeightsManifest& m, Staging& staging, std::string& why, int timeout_ms = 100) {
+  return receive(m, staging, "tcp://127.0.0.1:9", "run", why, timeout_ms);
+}
+
+TEST(WeightSync, FileGivesTheSameRootAndBytes) {
+  const Folder folder;
+  Model model;
+  std::string why;
+  WeightPublisher file("file", unique_run("file"), folder.path), zmq("zmq", "run");
+  const WeightsManifest& m = file.publish(1, model.tensors, model.constants);
+  EXPECT_EQ(m.root(), zmq.publish(1, model.tensors, model.constants).root());
+  Staging staging(m);
+  ASSERT_TRUE(receive_file(m, staging, why)) << why;
+  EXPECT_EQ(staging.bytes, model.bytes);
+}
+
+TEST(WeightSync, BroadcastGivesTheSameBytesInPieces) {
+  Model model;
+  std::string why;
+  std::deque<std::string> line;
+  WeightPublisher p("nccl", "run");
+  const WeightsManifest& m = p.publish(1, model.tensors, model.constants);
+  p.broadcast([&](void* data, uint64_t bytes) { line.emplace_back(static_cast<char*>(data), bytes); });
+  Client client("tcp://127.0.0.1:9", "run");
+  std::vector<Message> stash;
+  Staging staging(m);
+  const BroadcastBytes take = [&](void* data, uint64_t bytes) {
+    ASSERT_EQ(line.front().size(), bytes);
+    memcpy(data, line.front().data(), bytes);
+    line.pop_front();
+  };
+  const auto copy = line;
+  ASSERT_TRUE(receive_weights(m, staging.sink(), client, stash, 100, why, take)) << why;
+  EXPECT_EQ(staging.bytes, model.bytes);
+  line = copy;
+  line.back().back() ^= 1;
+  EXPECT_FALSE(receive_weights(m, staging.sink(), client, stash, 100, why, take));
+  EXPECT_NE(why.find("tensor head: digest"), std::string::npos) << why;
+  EXPECT_FALSE(receive_weights(m, staging.sink(), client, stash, 100, why));
+  EXPECT_NE(why.find("nccl without a group"), std::string::npos) << why;
+}
+
+TEST(WeightSync, CorruptedByteInAFileIsRefusedNamingTheTensor) {
+  const Folder folder;
+  Model model;
+  std::string why;
+  WeightPublisher p("file", unique_run("file"), folder.path);
+  const WeightsManifest& m = p.publish(1, model.tensors, model.constants);
+  std::fstream f(m.place(), std::ios::in | std::ios::out | std::ios::binary);
+  f.seekp(-1, std::ios::end);
+  f.put(static_cast<char>(model.bytes.back().back() ^ 1));
+  f.close();
+  Staging staging(m);
+  EXPECT_FALSE(receive_file(m, staging, why));
+  EXPECT_NE(why.find("tensor head: digest"), std::string::npos) << why;
+}
+
+TEST(WeightSync, MissingStaleOrShortFileIsOneLineAfterTheDeadline) {
+  const Folder folder;
+  Model model;
+  std::string why;
+  WeightPublisher p("file", unique_run("file"), folder.path);
+  const WeightsManifest old = p.publish(1, model.tensors, model.constants);
+  WeightsManifest m = p.publish(2, model.tensors, model.constants);
+  Staging staging(m);
+  const auto refused = [&](const std::string& want) {
+    EXPECT_FALSE(receive_file(m, staging, why));
+    EXPECT_NE(why.find("version 2: file " + m.place() + ": " + want), std::string::npos) << why;
+    EXPECT_NE(why.find("for 100 ms"), std::string::npos) << why;
+    EXPECT_EQ(why.find('\n'), std::string::npos);
+  };
+  std::filesystem::copy_file(old.place(), m.place(), std::filesystem::copy_options::overwrite_existing);
+  refused("it holds version 1 with root ");
+  std::filesystem::resize_file(m.place(), 5);
+  refused("it ends at byte 5");
+  std::ofstream(m.place()) << std::string(100, 'x');
+  refused("it is no file of weights");
+  std::filesystem::remove(m.place());
+  refused("No such file or directory");
+}
+
+TEST(WeightSync, FileThatAppearsBeforeTheDeadlineIsTaken) {
+  const Folder folder;
+  Model model;
+  std::string why;
+  WeightPublisher p("file", unique_run("file"), folder.path);
+  const WeightsManifest m = p.publish(1, model.tensors, model.constants);
+  std::filesystem::rename(m.place(), m.place() + ".hidden");
+  std::thread later([&] {
+    usleep(100000);
+    std::filesystem::rename(m.place() + ".hidden", m.place());
+  });
+  Staging staging(m);
+  EXPECT_TRUE(receive_file(m, staging, why, 10000)) << why;
+  later.join();
+  EXPECT_EQ(staging.bytes, model.bytes);
+}
+
+TEST(WeightSync, FilesAreTwoVersionsAtMostAndGoneAtTheEndAndAKilledRunsAreSwept) {
+  const Folder folder;
+  Model model;
+  const auto files = [&] {
+    return std::distance(std::filesystem::directory_iterator(folder.path), std::filesystem::directory_iterator());
+  };
+  {
+    WeightPublisher p("file", "run", folder.path);
+    for (uint64_t v = 1; v < 4; v++) p.publish(v, model.tensors, model.constants);
+    EXPECT_EQ(files(), 2);
+    std::ofstream(folder.path + "/fulmen-0123-v1.weights") << "of a run that was killed";
+    std::ofstream(folder.path + "/notes") << "of somebody else";
+    WeightPublisher other("file", "other", folder.path);
+    EXPECT_EQ(files(), 3) << "the dead file goes, the living two and what is not ours stay";
+  }
+  EXPECT_EQ(files(), 1);
 }
 
 TEST(WeightSync, DroppedVersionIsRefusedNamingWhatIsKept) {
@@ -301,7 +427,7 @@ TEST(WeightSync, SharedMemoryHoldsTwoVersionsAndIsGoneAtTheEnd) {
   std::string names[3];
   {
     WeightPublisher p("shm", unique_run("life"));
-    for (uint64_t v = 0; v < 3; v++) names[v] = p.publish(v, model.tensors, model.constants).shm_name();
+    for (uint64_t v = 0; v < 3; v++) names[v] = p.publish(v, model.tensors, model.constants).place();
     EXPECT_FALSE(object_exists(names[0]));
     EXPECT_TRUE(object_exists(names[1]));
     EXPECT_TRUE(object_exists(names[2]));
@@ -319,7 +445,7 @@ TEST(WeightSync, ObjectsOfAKilledRunAreReplacedAndSweptButLivingOnesAreLeft) {
     WeightPublisher p("shm", run);
     p.publish(1, old.tensors, old.constants);
     WeightsManifest last = p.publish(9, old.tensors, old.constants);
-    if (write(report[1], last.shm_name().data(), last.shm_name().size()) < 0) _exit(1);
+    if (write(report[1], last.place().data(), last.place().size()) < 0) _exit(1);
     close(report[1]);
     pause();
   }
