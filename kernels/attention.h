@@ -35,6 +35,7 @@ struct AttentionForward {
   int H = 0, KV = 0, D = 0;  // D a multiple of 16, <= 256
   std::span<const Segment> segments{};
   const PagedKvCache* cache = nullptr;  // null: learner (whole sequences, pos0 = 0). Else k, v are appended first.
+  DType kv = DType::kF32;               // that k, v are rounded to; with a cache, its kv counts (as in lightning.h)
 };
 void attention_forward(const AttentionForward& a, Context& ctx);
 
@@ -46,6 +47,7 @@ struct AttentionBackward {
   TensorRef dq{}, dk{}, dv{};    // written
   int H = 0, KV = 0, D = 0;
   std::span<const Segment> segments{};
+  DType kv = DType::kF32;  // as in forward
 };
 void attention_backward(const AttentionBackward& a, Context& ctx);
 

@@ -43,8 +43,10 @@ struct LightningForward {
   int H = 0, D = 0;           // D a multiple of 16, <= 256
   std::span<const Segment> segments{};
   const LightningCache* cache =
-      nullptr;  // null: learner, every segment is a whole sequence with pos0 = 0, slot ignored.
-                // Otherwise a segment with pos0 = 0 starts from zero state (slot need not be cleared).
+      nullptr;             // null: learner, every segment is a whole sequence with pos0 = 0, slot ignored.
+                           // Otherwise a segment with pos0 = 0 starts from zero state (slot need not be cleared).
+  DType kv = DType::kF32;  // that q, k, v are rounded to; with a cache, its kv counts. The device decides what bf16
+                           // multiplies on: the CPU in fp32 all the same, CUDA on its tensor cores
 };
 void lightning_forward(const LightningForward& a, Context& ctx);
 
@@ -56,6 +58,7 @@ struct LightningBackward {
   const float* pw = nullptr;
   int H = 0, D = 0;
   std::span<const Segment> segments{};
+  DType kv = DType::kF32;  // as in forward
 };
 void lightning_backward(const LightningBackward& a, Context& ctx);
 

@@ -1,5 +1,6 @@
-// Forward of softmax attention on the CUDA cores, in the order of kernels/cpu/attention_split.h: tiles of 64 keys from
-// position 0, splits of 1024, online softmax fresh in each split, splits merged in order.
+// Forward of softmax attention in fp32 on the CUDA cores (attention_mma.cu has bf16), in the order of
+// kernels/cpu/attention_split.h: tiles of 64 keys from position 0, splits of 1024, online softmax fresh in each split,
+// splits merged in order.
 
 #include <cmath>
 
@@ -21,7 +22,7 @@ struct Forward {
   int64_t ld_q, ld_k, ld_v, ld_o, ld_lse;
   int H, KV, D;
   float scale;
-  void *cache_k, *cache_v;  // pages (KV, 64, D); null without a cache
+  float *cache_k, *cache_v;  // pages (KV, 64, D); null without a cache
   const int32_t* page_table;
   int64_t max_pages;
   const Segment* segments;
@@ -69,14 +70,13 @@ struct Shared {
 };
 
 // n keys (or values) from t0 on into shared memory, ld D + 1.
-template <class T>
-__device__ void load_tile(const Forward& a, const Block& b, const void* pages, const float* rows, int64_t ld,
+__device__ void load_tile(const Forward& a, const Block& b, const float* pages, const float* rows, int64_t ld,
                           int64_t t0, int n, float* to) {
   const int D = a.D;
   if (pages != nullptr) {
     const int64_t page = a.page_table[b.seg.slot * a.max_pages + t0 / kTile];
-    const T* from = static_cast<const T*>(pages) + (page * a.KV + b.kv) * kTile * D;
-    for (int i = static_cast<int>(threadIdx.x); i < n * D; i += kThreads) to[i / D * (D + 1) + i % D] = widen(from[i]);
+    const float* from = pages + (page * a.KV + b.kv) * kTile * D;
+    for (int i = static_cast<int>(threadIdx.x); i < n * D; i += kThreads) to[i / D * (D + 1) + i % D] = from[i];
     return;
   }
   const float* from = rows + (b.seg.row0 + t0) * ld + static_cast<int64_t>(b.kv) * D;
@@ -108,7 +108,6 @@ __device__ void softmax_tile(const Block& b, int64_t t0, float* p, const Sums& s
   }
 }
 
-template <class T>
 __device__ void attend_split(const Forward& a, const Block& b, int split, const Shared& s, const Sums& sums,
                              float* factor) {
   const int D = a.D, tid = static_cast<int>(threadIdx.x);
@@ -120,7 +119,7 @@ __device__ void attend_split(const Forward& a, const Block& b, int split, const 
     const int64_t t0 = tile * kTile;
     const int keys = static_cast<int>(end - t0 < kTile ? end - t0 : kTile);
     __syncthreads();
-    load_tile<T>(a, b, a.cache_k, a.k, a.ld_k, t0, keys, s.keys);
+    load_tile(a, b, a.cache_k, a.k, a.ld_k, t0, keys, s.keys);
     __syncthreads();
     for (int i = tid; i < b.n * kTile; i += kThreads) {
       const int u = i / kTile, j = i % kTile;
@@ -133,7 +132,7 @@ __device__ void attend_split(const Forward& a, const Block& b, int split, const 
     }
     __syncthreads();
     softmax_tile(b, t0, s.p, sums, factor);
-    load_tile<T>(a, b, a.cache_v, a.v, a.ld_v, t0, keys, s.keys);
+    load_tile(a, b, a.cache_v, a.v, a.ld_v, t0, keys, s.keys);
     __syncthreads();
     for (int i = tid; i < b.n * D; i += kThreads) {
       const int u = i / D, x = i % D;
@@ -177,7 +176,6 @@ __device__ void write_output(const Forward& a, const Block& b, const Sums& sums)
 }
 
 // Grid: items x KV [x splits, with `apart`: sums of each then go to memory for merge_kernel].
-template <class T>
 __global__ void __launch_bounds__(kThreads) attend_kernel(Forward a, float* apart) {
   const Block b = block_of(a, static_cast<int>(blockIdx.x), static_cast<int>(blockIdx.y));
   if (apart != nullptr && static_cast<int>(blockIdx.z) >= b.item.splits) return;
@@ -191,13 +189,13 @@ __global__ void __launch_bounds__(kThreads) attend_kernel(Forward a, float* apar
   const Sums total(s.total, b.n, D), next(s.next, b.n, D);
   if (apart == nullptr) {
     for (int split = 0; split < b.item.splits; ++split) {
-      attend_split<T>(a, b, split, s, split > 0 ? next : total, factor);
+      attend_split(a, b, split, s, split > 0 ? next : total, factor);
       if (split > 0) merge_split(b, split, D, total, next);
     }
     write_output(a, b, total);
     return;
   }
-  attend_split<T>(a, b, static_cast<int>(blockIdx.z), s, total, factor);
+  attend_split(a, b, static_cast<int>(blockIdx.z), s, total, factor);
   const int64_t at = (static_cast<int64_t>(blockIdx.x) * a.KV + b.kv) * a.max_splits + blockIdx.z;
   float* to = apart + at * sums_floats(a.max_queries, D);
   for (int64_t i = tid; i < sums_floats(b.n, D); i += kThreads) to[i] = s.total[i];
@@ -214,7 +212,6 @@ __global__ void __launch_bounds__(kThreads) merge_kernel(Forward a, float* apart
 }
 
 // Grid: rows x KV. New keys and values into their pages.
-template <class T>
 __global__ void append_kernel(Forward a, int segment_count) {
   const int64_t row = blockIdx.x, kv = blockIdx.y;
   int low = 0, high = segment_count - 1;
@@ -229,12 +226,11 @@ __global__ void append_kernel(Forward a, int segment_count) {
   const int64_t pos = seg.pos0 + (row - seg.row0), page = a.page_table[seg.slot * a.max_pages + pos / kTile];
   const int64_t to = ((page * a.KV + kv) * kTile + pos % kTile) * a.D;
   for (int x = static_cast<int>(threadIdx.x); x < a.D; x += static_cast<int>(blockDim.x)) {
-    static_cast<T*>(a.cache_k)[to + x] = narrow<T>(a.k[row * a.ld_k + kv * a.D + x]);
-    static_cast<T*>(a.cache_v)[to + x] = narrow<T>(a.v[row * a.ld_v + kv * a.D + x]);
+    a.cache_k[to + x] = a.k[row * a.ld_k + kv * a.D + x];
+    a.cache_v[to + x] = a.v[row * a.ld_v + kv * a.D + x];
   }
 }
 
-template <class T>
 void forward(Forward a, const AttentionForward& f, State& state) {
   State::Frame frame(state);
   const AttentionPlan plan = plan_attention(f.segments, a.H / a.KV);
@@ -242,7 +238,7 @@ void forward(Forward a, const AttentionForward& f, State& state) {
   a.items = state.upload(std::span<const AttentionItem>(plan.items));
   a.max_queries = plan.max_queries, a.max_splits = plan.max_splits;
   if (a.cache_k != nullptr)
-    launch(state, "attention_forward: append", append_kernel<T>,
+    launch(state, "attention_forward: append", append_kernel,
            dim3(static_cast<unsigned>(f.q.dim[0]), static_cast<unsigned>(a.KV)), 64, 0, a,
            static_cast<int>(f.segments.size()));
   const size_t shared = static_cast<size_t>(Shared::floats(plan.max_queries, a.D) + plan.max_queries) * sizeof(float);
@@ -252,13 +248,13 @@ void forward(Forward a, const AttentionForward& f, State& state) {
                    std::to_string(state.shared_limit()));
   dim3 grid(static_cast<unsigned>(plan.items.size()), static_cast<unsigned>(a.KV), 1);
   if (!splits_apart(plan, a.KV, a.D)) {
-    launch(state, "attention_forward", attend_kernel<T>, grid, kThreads, shared, a, nullptr);
+    launch(state, "attention_forward", attend_kernel, grid, kThreads, shared, a, nullptr);
     return;
   }
   auto* apart = frame.take<float>(static_cast<int64_t>(plan.items.size()) * a.KV * plan.max_splits *
                                   sums_floats(plan.max_queries, a.D));
   grid.z = static_cast<unsigned>(plan.max_splits);
-  launch(state, "attention_forward: splits", attend_kernel<T>, grid, kThreads, shared, a, apart);
+  launch(state, "attention_forward: splits", attend_kernel, grid, kThreads, shared, a, apart);
   grid.z = 1;
   launch(state, "attention_forward: merge", merge_kernel, grid, kThreads, 0, a, apart);
 }
@@ -266,19 +262,18 @@ void forward(Forward a, const AttentionForward& f, State& state) {
 }  // namespace
 
 void attention_forward(const AttentionForward& f, Context& ctx) {
+  if ((f.cache != nullptr ? f.cache->kv : f.kv) == DType::kBf16) return attention_forward_bf16(f, state_of(ctx));
   Forward a{};
   a.q = f.q.f32(), a.k = f.k.f32(), a.v = f.v.f32(), a.o = f.o.f32(), a.lse = f.lse.f32();
   a.ld_q = f.q.ld, a.ld_k = f.k.ld, a.ld_v = f.v.ld, a.ld_o = f.o.ld, a.ld_lse = f.lse.ld;
   a.H = f.H, a.KV = f.KV, a.D = f.D, a.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(f.D)));
   if (f.cache != nullptr) {
-    a.cache_k = f.cache->k, a.cache_v = f.cache->v, a.max_pages = f.cache->max_pages;
+    a.cache_k = static_cast<float*>(f.cache->k), a.cache_v = static_cast<float*>(f.cache->v);
+    a.max_pages = f.cache->max_pages;
     a.page_table = f.cache->device_page_table;
     FULMEN_CHECK(a.page_table != nullptr, "attention_forward: the cache has no page table on the device");
   }
-  if (f.cache != nullptr && f.cache->kv == DType::kBf16)
-    forward<uint16_t>(a, f, state_of(ctx));
-  else
-    forward<float>(a, f, state_of(ctx));
+  forward(a, f, state_of(ctx));
 }
 
 }  // namespace fulmen::kernels::cuda

@@ -45,6 +45,37 @@ inline bool splits_apart(const AttentionPlan& plan, int KV, int D) {
          blocks * plan.max_splits * plan.max_queries * (D + 2) * 4 <= kMostBytes;
 }
 
+// For the tensor cores: queries [first, first + count) of a segment, numbered row * group + head of the group. Few rows
+// (decode) share their keys' way to shared memory among the warps of a block, many have 16 queries a warp.
+constexpr int kFewQueries = 16, kManyQueries = 64;
+
+struct QueryItem {
+  int32_t segment, first, count, splits;  // splits: that the last query reaches
+};
+
+struct QueryPlan {
+  std::vector<QueryItem> few, many;  // longest first within a segment
+  int few_splits = 0;                // most of an item of `few`
+};
+
+inline QueryPlan plan_queries(std::span<const Segment> segments, int group, bool apart = true) {
+  QueryPlan plan;
+  for (size_t s = 0; s < segments.size(); ++s) {
+    const int64_t queries = static_cast<int64_t>(segments[s].rows) * group;
+    const bool few = apart && queries <= kFewQueries;
+    const int64_t per = few ? kFewQueries : kManyQueries;
+    for (int64_t f = (queries - 1) / per * per; f >= 0; f -= per) {
+      const int64_t count = queries - f < per ? queries - f : per;
+      const int64_t last = segments[s].pos0 + (f + count - 1) / group;
+      const auto splits = static_cast<int32_t>(last / kAttentionSplit + 1);
+      (few ? plan.few : plan.many)
+          .push_back({static_cast<int32_t>(s), static_cast<int32_t>(f), static_cast<int32_t>(count), splits});
+      if (few && splits > plan.few_splits) plan.few_splits = splits;
+    }
+  }
+  return plan;
+}
+
 // Tiles of 64 keys of each sequence, for the key side of the backward.
 struct KeyTileItem {
   int32_t segment, first;

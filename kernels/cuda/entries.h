@@ -2,6 +2,7 @@
 // The CUDA entries of the kernel table. Arguments have been checked and are not empty. Each queues its kernels on the
 // context's stream and returns.
 
+#include "kernels/cuda/state.h"
 #include "kernels/table.h"
 
 namespace fulmen::kernels::cuda {
@@ -50,5 +51,10 @@ void lm_head_backward(const LmHeadBackward&, Context&);
 void sample_rows(const SampleRows&, Context&);
 double global_sum_of_squares(std::span<const TensorRef>, Context&);
 void adamw_step(std::span<const AdamW>, Context&);
+
+// The forms of bf16 (arguments' kv), on the tensor cores.
+void lightning_forward_bf16(const LightningForward&, State&);
+void lightning_backward_bf16(const LightningBackward&, State&);
+void attention_forward_bf16(const AttentionForward&, State&);
 
 }  // namespace fulmen::kernels::cuda

@@ -36,13 +36,14 @@ __global__ void __launch_bounds__(kLightningThreads) gradient_kernel(Backward a,
   HeadRows rows{g, v, k + c0, out, ld_g, ld, ld, sign * a.ld_dqkv};
   if (which == 1) rows.q = v, rows.k = g, rows.v = q + c0, rows.ld_q = ld, rows.ld_k = ld_g, rows.ld_v = ld;
   if (which == 2) rows.q = k, rows.k = q, rows.v = g + c0, rows.ld_q = ld, rows.ld_k = ld, rows.ld_v = ld_g;
-  lightning_head(s, rows, HeadSlot<float>{}, c0, columns, D, 0, seg.rows);
+  lightning_head(s, rows, HeadSlot{}, c0, columns, D, 0, seg.rows);
 }
 
 }  // namespace
 
 void lightning_backward(const LightningBackward& b, Context& ctx) {
   State& state = state_of(ctx);
+  if (b.kv == DType::kBf16) return lightning_backward_bf16(b, state);
   const int slices = (b.D + kSlice - 1) / kSlice;
   const Backward a{b.qkv.f32(), b.d_o.f32(), b.pw, b.dqkv.f32(), b.qkv.ld, b.d_o.ld, b.dqkv.ld, b.H, b.D, slices};
   launch(state, "lightning_backward", gradient_kernel,

@@ -75,23 +75,21 @@ struct HeadRows {  // rows of one head; a negative ld walks a sequence backwards
   int64_t ld_q, ld_k, ld_v, ld_o;
 };
 
-template <class T>
 struct HeadSlot {  // of a cache, null without one: state (D, D), K and V of the current block (64, D). v at the slice
   float* state = nullptr;
-  T *k = nullptr, *v = nullptr;
+  float *k = nullptr, *v = nullptr;
 };
 
 // Tokens pos0 .. pos0 + rows - 1. Reads the slot, writes its state; K and V are appended by append_kernel, once every
 // slice has read what stood there.
-template <class T>
-__device__ void lightning_head(const LightningShared& s, const HeadRows& in, const HeadSlot<T>& slot, int c0,
-                               int columns, int D, int64_t pos0, int64_t rows) {
+__device__ inline void lightning_head(const LightningShared& s, const HeadRows& in, const HeadSlot& slot, int c0,
+                                      int columns, int D, int64_t pos0, int64_t rows) {
   const int tid = static_cast<int>(threadIdx.x);
   if (slot.state != nullptr && pos0 > 0) {
     const int kept = static_cast<int>((pos0 - 1) % kBlock) + 1;  // tokens whose K and V the slot holds
-    for (int i = tid; i < kept * D; i += kLightningThreads) s.k[i / D * s.ld + i % D] = widen(slot.k[i]);
+    for (int i = tid; i < kept * D; i += kLightningThreads) s.k[i / D * s.ld + i % D] = slot.k[i];
     for (int i = tid; i < kept * columns; i += kLightningThreads)
-      s.v[i / columns * kSlice + i % columns] = widen(slot.v[i / columns * D + i % columns]);
+      s.v[i / columns * kSlice + i % columns] = slot.v[i / columns * D + i % columns];
     if (pos0 > kBlock)
       for (int i = tid; i < D * columns; i += kLightningThreads)
         s.state[i / columns * kSlice + i % columns] = slot.state[i / columns * D + c0 + i % columns];

@@ -171,7 +171,7 @@ TensorRef Transformer::State::lightning_attention(int l, const Batch& b, const C
   if (cache_dtype == DType::kBf16) kernels::round_to_bf16(u, ctx);
   see(l, "silu", u);
   const kernels::LightningCache* lightning_cache = cache != nullptr ? &cache->lightning(l) : nullptr;
-  kernels::lightning_forward({u, o, p.decay.data(), H, D, b.segments, lightning_cache}, ctx);
+  kernels::lightning_forward({u, o, p.decay.data(), H, D, b.segments, lightning_cache, cache_dtype}, ctx);
   see(l, "lightning", o);
   see(l, "gate", gate);
   kernels::gated_rmsnorm_forward({o, gate, w.rows(p.norm), gated, c.lightning_norm_eps}, ctx);
@@ -200,7 +200,8 @@ TensorRef Transformer::State::softmax_attention(int l, const Batch& b, const Cac
   see(l, "v", v);
   kernels::PagedKvCache pages;
   if (cache != nullptr) pages = cache->softmax(l);
-  kernels::attention_forward({q, k, v, o, lse, H, KV, D, b.segments, cache != nullptr ? &pages : nullptr}, ctx);
+  kernels::attention_forward({q, k, v, o, lse, H, KV, D, b.segments, cache != nullptr ? &pages : nullptr, cache_dtype},
+                             ctx);
   see(l, "attention", o);
   linear(o, p.out, out);
   return out;

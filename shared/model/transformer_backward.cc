@@ -46,7 +46,7 @@ void Transformer::State::lightning_backward(int l, const Batch& b, TensorRef h, 
   linear_back(dout, gated, p.out, d_o, false, g);
   kernels::gated_rmsnorm_backward({d_o, o, gate, w.rows(p.norm), d_o, d_gate, grad(g, p.norm), c.lightning_norm_eps},
                                   ctx);
-  kernels::lightning_backward({u, d_o, d_qkv, p.decay.data(), H, D, b.segments}, ctx);
+  kernels::lightning_backward({u, d_o, d_qkv, p.decay.data(), H, D, b.segments, cache_dtype}, ctx);
   kernels::silu_backward({d_qkv, qkv, d_qkv}, ctx);
   linear_back(d_qkv, h, p.qkv, dh, false, g);
   linear_back(d_gate, h, p.output_gate, dh, true, g);
@@ -63,7 +63,7 @@ void Transformer::State::softmax_backward(int l, const Batch& b, TensorRef h, La
   TensorRef dq = mat(d_qkv.f32(), T, HD), dk = mat(dq.f32() + T * HD, T, KVD), dv = mat(dk.f32() + T * KVD, T, KVD);
 
   linear_back(dout, o, p.out, d_o, false, g);
-  kernels::attention_backward({q, k, v, o, lse, d_o, dq, dk, dv, H, KV, D, b.segments}, ctx);
+  kernels::attention_backward({q, k, v, o, lse, d_o, dq, dk, dv, H, KV, D, b.segments, cache_dtype}, ctx);
   kernels::rope({dq, H, D, c.rotary_dim, c.rope_theta, b.segments, true}, ctx);
   kernels::rope({dk, KV, D, c.rotary_dim, c.rope_theta, b.segments, true}, ctx);
   linear_back(dq, h, p.q, dh, false, g);

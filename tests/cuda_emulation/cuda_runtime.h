@@ -6,6 +6,7 @@
 // bits must be the same), host code that follows a pointer into device memory (that memory is locked outside kernels
 // and copies), and under AddressSanitizer any access out of bounds.
 //
+// An asynchronous copy lands when it is waited for, and what it will overwrite turns to NaN when it is issued.
 // Tensor cores follow the MMA-Sim model of Hopper (arXiv 2511.10909): products exact, one sum of 16 products and the
 // accumulator, aligned to the largest exponent and truncated to 25 fractional bits.
 
@@ -30,8 +31,14 @@ struct dim3 {
   unsigned x = 1, y = 1, z = 1;
   constexpr dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1) : x(a), y(b), z(c) {}
 };
+struct float2 {
+  float x, y;
+};
 struct float4 {
   float x, y, z, w;
+};
+struct uint2 {
+  uint32_t x, y;
 };
 struct uint4 {
   uint32_t x, y, z, w;
@@ -49,8 +56,20 @@ void warp_barrier();
 // Lane `from(lane)` hands its value to lane `lane`; all lanes of the warp must come.
 uint64_t exchange(uint64_t value, int from);
 uint32_t ballot(bool predicate);
-void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 int lane();
+
+// Tensor cores and asynchronous copies (kernels/cuda/device.cuh and tensor.cuh say what they do).
+void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
+void load_matrices(uint32_t (&r)[4], const void* row);
+void load_matrices_transposed(uint32_t (&r)[4], const void* row);
+float power_of_two(float x);
+void copy_async(void* to, const void* from, int bytes);
+void copies_close();
+void copies_wait(int left);
+template <int kLeft>
+void copies_wait() {
+  copies_wait(kLeft);
+}
 
 // Runs kernel() once for every thread of the grid.
 void run_grid(dim3 grid, dim3 block, size_t shared, const std::function<void()>& kernel);

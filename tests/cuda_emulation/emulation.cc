@@ -7,20 +7,20 @@
 #include <vector>
 
 #include "cuda_runtime.h"
+#include "instructions.h"
 
 namespace fulmen::emulation {
 namespace {
 
 constexpr size_t kStackBytes = size_t{128} << 10;
-constexpr int kWarpLanes = 32;
+
+}  // namespace
 
 [[noreturn]] void die(const char* what) {
   std::fprintf(stderr, "cuda emulation: %s (block %u %u %u, thread %u)\n", what, blockIdx.x, blockIdx.y, blockIdx.z,
                threadIdx.x);
   std::abort();
 }
-
-}  // namespace
 
 // Saves the callee-saved registers on the stack, its pointer at *save, and goes on at the stack `next`.
 extern "C" void fulmen_emulation_switch(void** save, void* next);
@@ -56,20 +56,11 @@ struct Fiber {
   Wait wait = Wait::kNone;
 };
 
-struct Mma {
-  float* d;
-  const uint32_t *a, *b;
-};
-
-// A warp instruction that is complete when all lanes have come.
-enum class Operation { kNone, kExchange, kMma };
-
+// A warp instruction is complete when all lanes have come with their arguments.
 struct WarpState {
-  Operation operation = Operation::kNone;
-  uint64_t value[kWarpLanes];
-  int from[kWarpLanes];
-  uint64_t result[kWarpLanes];
-  Mma mma[kWarpLanes];
+  WarpInstruction instruction = nullptr;
+  int arrived = 0;
+  void* lane[kWarpLanes];
 };
 
 struct Machine {
@@ -123,59 +114,6 @@ void resume(int i) {
 
 WarpState& my_warp() { return machine.warps[static_cast<size_t>(machine.current / kWarpLanes)]; }
 
-float bf16(uint32_t word, int half) { return std::bit_cast<float>(half == 0 ? word << 16 : word & 0xffff0000u); }
-
-// One fused sum of 16 products and the accumulator.
-float fused_sum(float c, const float* a, const float* b) {
-  double products[16];
-  int exponent = -10000;
-  for (int i = 0; i < 16; ++i) {
-    products[i] = static_cast<double>(a[i]) * static_cast<double>(b[i]);
-    if (!std::isfinite(products[i])) return static_cast<float>(products[i] + c);
-    if (products[i] != 0) exponent = std::max(exponent, std::ilogb(products[i]));
-  }
-  if (!std::isfinite(c)) return c;
-  if (c != 0) exponent = std::max(exponent, std::ilogb(static_cast<double>(c)));
-  if (exponent == -10000) return 0;
-  const double unit = std::ldexp(1.0, exponent - 25);
-  int64_t sum = static_cast<int64_t>(static_cast<double>(c) / unit);
-  for (const double p : products) sum += static_cast<int64_t>(p / unit);
-  const double exact = static_cast<double>(sum) * unit;
-  float rounded = static_cast<float>(exact);
-  if (std::fabs(static_cast<double>(rounded)) > std::fabs(exact)) rounded = std::nextafter(rounded, 0.0f);
-  return rounded;
-}
-
-void multiply(const WarpState& w) {
-  float a[16][16], b[8][16];
-  for (int lane = 0; lane < kWarpLanes; ++lane) {
-    const int g = lane / 4, t = lane % 4;
-    for (int half = 0; half < 2; ++half) {
-      const uint32_t *wa = w.mma[lane].a, *wb = w.mma[lane].b;
-      a[g][2 * t + half] = bf16(wa[0], half);
-      a[g + 8][2 * t + half] = bf16(wa[1], half);
-      a[g][2 * t + 8 + half] = bf16(wa[2], half);
-      a[g + 8][2 * t + 8 + half] = bf16(wa[3], half);
-      b[g][2 * t + half] = bf16(wb[0], half);
-      b[g][2 * t + 8 + half] = bf16(wb[1], half);
-    }
-  }
-  for (int lane = 0; lane < kWarpLanes; ++lane) {
-    const int g = lane / 4, t = lane % 4;
-    for (int i = 0; i < 4; ++i) {
-      float& d = w.mma[lane].d[i];
-      d = fused_sum(d, a[g + 8 * (i / 2)], b[2 * t + i % 2]);
-    }
-  }
-}
-
-void complete(WarpState& w) {
-  if (w.operation == Operation::kExchange)
-    for (int i = 0; i < kWarpLanes; ++i) w.result[i] = w.value[w.from[i]];
-  if (w.operation == Operation::kMma) multiply(w);
-  w.operation = Operation::kNone;
-}
-
 // Runs the lanes of a warp until each waits for the block or is done.
 void run_warp(int first, int count) {
   for (;;) {
@@ -188,7 +126,9 @@ void run_warp(int first, int count) {
     }
     if (at_warp == 0) return;
     if (at_warp != count || count != kWarpLanes) die("not all lanes of a warp came to a warp instruction");
-    complete(machine.warps[static_cast<size_t>(first / kWarpLanes)]);
+    WarpState& w = machine.warps[static_cast<size_t>(first / kWarpLanes)];
+    if (w.instruction != nullptr) w.instruction(w.lane);
+    w.arrived = 0;
     for (int i = first; i < first + count; ++i) machine.fibers[static_cast<size_t>(i)].wait = Wait::kNone;
   }
 }
@@ -238,36 +178,52 @@ struct Open {
 unsigned char* shared_bytes() { return machine.shared; }
 int lane() { return machine.current % kWarpLanes; }
 void block_barrier() { yield(Wait::kBlock); }
-void warp_barrier() { yield(Wait::kWarp); }
+
+void warp_instruction(WarpInstruction instruction, void* mine) {
+  WarpState& w = my_warp();
+  if (w.arrived == 0) w.instruction = instruction;
+  if (w.instruction != instruction) die("the lanes of a warp came to different warp instructions");
+  w.lane[lane()] = mine;
+  ++w.arrived;
+  yield(Wait::kWarp);
+}
+
+void warp_barrier() { warp_instruction(nullptr, nullptr); }
+
+namespace {
+struct Exchange {
+  uint64_t value;
+  int from;
+  uint64_t result;
+};
+}  // namespace
 
 uint64_t exchange(uint64_t value, int from) {
-  WarpState& w = my_warp();
-  const int me = lane();
-  w.operation = Operation::kExchange;
-  w.value[me] = value;
-  w.from[me] = from;
-  yield(Wait::kWarp);
-  return w.result[me];
+  Exchange mine{value, from, 0};
+  warp_instruction(
+      [](void* const* lanes) {
+        for (int i = 0; i < kWarpLanes; ++i) {
+          auto* e = static_cast<Exchange*>(lanes[i]);
+          e->result = static_cast<const Exchange*>(lanes[e->from])->value;
+        }
+      },
+      &mine);
+  return mine.result;
 }
 
 uint32_t ballot(bool predicate) {
-  const int me = lane();
-  WarpState& w = my_warp();
-  w.operation = Operation::kExchange;
-  w.value[me] = predicate;
-  w.from[me] = me;
-  yield(Wait::kWarp);
-  uint32_t bits = 0;
-  for (int i = 0; i < kWarpLanes; ++i) bits |= static_cast<uint32_t>(w.result[i]) << i;
-  return bits;
+  uint64_t bits = predicate;
+  warp_instruction(
+      [](void* const* lanes) {
+        uint64_t all = 0;
+        for (int i = 0; i < kWarpLanes; ++i) all |= *static_cast<const uint64_t*>(lanes[i]) << i;
+        for (int i = 0; i < kWarpLanes; ++i) *static_cast<uint64_t*>(lanes[i]) = all;
+      },
+      &bits);
+  return static_cast<uint32_t>(bits);
 }
 
-void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-  WarpState& w = my_warp();
-  w.operation = Operation::kMma;
-  w.mma[lane()] = {d, a, b};
-  yield(Wait::kWarp);
-}
+int thread_of_block() { return machine.current; }
 
 void run_grid(dim3 grid, dim3 block, size_t shared, const std::function<void()>& kernel) {
   const Open open;
@@ -276,6 +232,7 @@ void run_grid(dim3 grid, dim3 block, size_t shared, const std::function<void()>&
   machine.fibers.assign(static_cast<size_t>(threads), {});
   machine.warps.assign(static_cast<size_t>((threads + kWarpLanes - 1) / kWarpLanes), {});
   machine.kernel = &kernel;
+  begin_copies(threads);
   std::unique_ptr<unsigned char[]> memory(new unsigned char[shared + 128]);
   machine.shared = memory.get() + (128 - reinterpret_cast<uintptr_t>(memory.get()) % 128) % 128;
   for (unsigned z = 0; z < grid.z; ++z)

@@ -86,31 +86,30 @@ TEST(CudaLightning, DecodeAndPrefillInPiecesGiveTheBitsOfTheCpusPackedForward) {
   const int64_t W = H * 3 * D, O = H * D;
   const Floats pw = decay(H);
   const Floats qkv = bf16_values(normal_floats(3 * 300 * W, 3));
-  for (const DType kv : {DType::kF32, DType::kBf16})
-    expect_cpu_bits([&](Context& ctx) {
-      Floats out(3 * 300 * O);
-      if (host_memory(ctx)) {  // the learner's forward on the CPU
-        for (int s = 0; s < 3; ++s) {
-          const std::vector<Segment> one = {{0, 200 - 20 * s, 0, -1}};
-          const int64_t T = one[0].rows;
-          lightning_forward({mat(&qkv[s * 300 * W], T, W), mat(&out[s * 300 * O], T, O), pw.data(), H, D, one, nullptr},
-                            ctx);
-        }
-        return out;
+  expect_cpu_bits([&](Context& ctx) {
+    Floats out(3 * 300 * O);
+    if (host_memory(ctx)) {  // the learner's forward on the CPU
+      for (int s = 0; s < 3; ++s) {
+        const std::vector<Segment> one = {{0, 200 - 20 * s, 0, -1}};
+        const int64_t T = one[0].rows;
+        lightning_forward({mat(&qkv[s * 300 * W], T, W), mat(&out[s * 300 * O], T, O), pw.data(), H, D, one, nullptr},
+                          ctx);
       }
-      Floats state(3 * H * D * D, NAN), k(3 * H * 64 * D, NAN), v = k;
-      const LightningCache cache{state.data(), k.data(), v.data(), kv, 3};
-      in_pieces(200, 5, [&](const std::vector<Segment>& segments, const std::vector<int32_t>& done) {
-        const int64_t T = rows_of(segments);
-        Floats x(T * W), o(T * O);
-        for (const Segment& s : segments)
-          std::copy_n(&qkv[((2 - s.slot) * 300 + done[2 - s.slot]) * W], s.rows * W, &x[s.row0 * W]);
-        lightning_forward({mat(x.data(), T, W), mat(o.data(), T, O), pw.data(), H, D, segments, &cache}, ctx);
-        for (const Segment& s : segments)
-          std::copy_n(&o[s.row0 * O], s.rows * O, &out[((2 - s.slot) * 300 + done[2 - s.slot]) * O]);
-      });
       return out;
+    }
+    Floats state(3 * H * D * D, NAN), k(3 * H * 64 * D, NAN), v = k;
+    const LightningCache cache{state.data(), k.data(), v.data(), DType::kF32, 3};
+    in_pieces(200, 5, [&](const std::vector<Segment>& segments, const std::vector<int32_t>& done) {
+      const int64_t T = rows_of(segments);
+      Floats x(T * W), o(T * O);
+      for (const Segment& s : segments)
+        std::copy_n(&qkv[((2 - s.slot) * 300 + done[2 - s.slot]) * W], s.rows * W, &x[s.row0 * W]);
+      lightning_forward({mat(x.data(), T, W), mat(o.data(), T, O), pw.data(), H, D, segments, &cache}, ctx);
+      for (const Segment& s : segments)
+        std::copy_n(&o[s.row0 * O], s.rows * O, &out[((2 - s.slot) * 300 + done[2 - s.slot]) * O]);
     });
+    return out;
+  });
 }
 
 TEST(CudaLightning, RecurrentStepGivesTheBitsOfTheCpu) {
@@ -149,48 +148,45 @@ TEST(CudaAttention, DecodeAndPrefillInPiecesGiveTheBitsOfTheCpusPackedForward) {
   const int64_t total = 1060, Q = H * D, K = KV * D, pages = 40;
   const Floats q = normal_floats(total * Q, 10), k = bf16_values(normal_floats(total * K, 11));
   const Floats v = bf16_values(normal_floats(total * K, 12));
-  for (const DType kv : {DType::kF32, DType::kBf16})
-    expect_cpu_bits([&](Context& ctx) {
-      Floats out(total * Q);
-      if (host_memory(ctx)) {
-        const std::vector<Segment> one = whole({static_cast<int32_t>(total)});
-        attention_forward({mat(q.data(), total, Q),
-                           mat(k.data(), total, K),
-                           mat(v.data(), total, K),
-                           mat(out.data(), total, Q),
-                           {},
-                           H,
-                           KV,
-                           D,
-                           one,
-                           nullptr},
-                          ctx);
-        return out;
-      }
-      Floats cache_k(pages * KV * 64 * D, NAN), cache_v = cache_k;
-      std::vector<int32_t> table(2 * pages, -1);
-      for (int64_t p = 0; p < pages; ++p) table[pages + p] = static_cast<int32_t>(pages - 1 - p);
-      const PagedKvCache cache{cache_k.data(), cache_v.data(), kv, table.data(), pages, table.data()};
-      for (int32_t done = 0; done < total;) {
-        const int32_t n = done < 1020   ? 340
-                          : done < 1027 ? 1
-                                        : static_cast<int32_t>(std::min<int64_t>(11, total - done));
-        const std::vector<Segment> one = {{0, n, done, 1}};
-        attention_forward({mat(&q[done * Q], n, Q),
-                           mat(&k[done * K], n, K),
-                           mat(&v[done * K], n, K),
-                           mat(&out[done * Q], n, Q),
-                           {},
-                           H,
-                           KV,
-                           D,
-                           one,
-                           &cache},
-                          ctx);
-        done += n;
-      }
+  expect_cpu_bits([&](Context& ctx) {
+    Floats out(total * Q);
+    if (host_memory(ctx)) {
+      const std::vector<Segment> one = whole({static_cast<int32_t>(total)});
+      attention_forward({mat(q.data(), total, Q),
+                         mat(k.data(), total, K),
+                         mat(v.data(), total, K),
+                         mat(out.data(), total, Q),
+                         {},
+                         H,
+                         KV,
+                         D,
+                         one,
+                         nullptr},
+                        ctx);
       return out;
-    });
+    }
+    Floats cache_k(pages * KV * 64 * D, NAN), cache_v = cache_k;
+    std::vector<int32_t> table(2 * pages, -1);
+    for (int64_t p = 0; p < pages; ++p) table[pages + p] = static_cast<int32_t>(pages - 1 - p);
+    const PagedKvCache cache{cache_k.data(), cache_v.data(), DType::kF32, table.data(), pages, table.data()};
+    for (int32_t done = 0; done < total;) {
+      const int32_t n = done < 1020 ? 340 : done < 1027 ? 1 : static_cast<int32_t>(std::min<int64_t>(11, total - done));
+      const std::vector<Segment> one = {{0, n, done, 1}};
+      attention_forward({mat(&q[done * Q], n, Q),
+                         mat(&k[done * K], n, K),
+                         mat(&v[done * K], n, K),
+                         mat(&out[done * Q], n, Q),
+                         {},
+                         H,
+                         KV,
+                         D,
+                         one,
+                         &cache},
+                        ctx);
+      done += n;
+    }
+    return out;
+  });
 }
 
 TEST(CudaAttentionPlan, EveryRowIsInOneItemAndReachesItsSplits) {
@@ -206,6 +202,23 @@ TEST(CudaAttentionPlan, EveryRowIsInOneItemAndReachesItsSplits) {
     }
     EXPECT_EQ(seen, std::vector<int>(22, 1)) << group;
     EXPECT_EQ(plan.max_splits, 5);
+  }
+}
+
+TEST(CudaAttentionPlan, EveryQueryIsInOneItemOfTheTensorCores) {
+  const std::vector<Segment> segments = {{0, 1, 5000, 0}, {1, 17, 1020, 1}, {18, 4, 0, 2}};
+  for (const int group : {1, 3, 16, 40, 100}) {
+    const cuda::QueryPlan plan = cuda::plan_queries(segments, group);
+    std::vector<int> seen(static_cast<size_t>(22 * group), 0);
+    for (const auto* list : {&plan.few, &plan.many})
+      for (const cuda::QueryItem& i : *list) {
+        const Segment& s = segments[static_cast<size_t>(i.segment)];
+        for (int f = i.first; f < i.first + i.count; ++f) ++seen[static_cast<size_t>(s.row0 * group + f)];
+        EXPECT_EQ(i.splits, (s.pos0 + (i.first + i.count - 1) / group) / kAttentionSplit + 1);
+        EXPECT_LE(i.count, list == &plan.few ? cuda::kFewQueries : cuda::kManyQueries);
+      }
+    EXPECT_EQ(seen, std::vector<int>(seen.size(), 1)) << group;
+    EXPECT_EQ(plan.few_splits, group <= 16 ? 5 : 0);
   }
 }
 

@@ -1,0 +1,17 @@
+#pragma once
+// What the files of the emulation share: how an instruction of a warp waits for its lanes.
+
+namespace fulmen::emulation {
+
+inline constexpr int kWarpLanes = 32;
+
+[[noreturn]] void die(const char* what);
+
+// Called once, when all lanes have come, with what each lane brought.
+using WarpInstruction = void (*)(void* const* lanes);
+void warp_instruction(WarpInstruction instruction, void* mine);
+
+int thread_of_block();
+void begin_copies(int threads);  // of a grid whose blocks have this many
+
+}  // namespace fulmen::emulation
