@@ -11,6 +11,8 @@
 // B comes as weight panels (PackedWeight, f32 or bf16) or as a plain matrix with B(k, n) at b[k * ldb + n]. Panels in
 // f32 are used in place; everything else is packed, some hundred columns at a time, into the scratch of the thread.
 
+#include <utility>
+
 #include "kernels/cpu/simd.h"
 #include "kernels/linear.h"
 
@@ -106,21 +108,21 @@ __attribute__((noinline)) void tile(const TileArgs& g) {
     for (int v = 0; v < NV; ++v) store(g.c + r * g.ldc + v * kLanes, acc[r][v]);
 }
 
-// The tile of `rows` rows and NV columns; rows must fit the register file.
-template <int NV, class T, APlace place, Prefetch prefetch, int MR = 1>
-FULMEN_INLINE TileFn tile_fn(int64_t rows) {
-  if constexpr (MR * NV > kTileRows * kTileVecs) {
-    return nullptr;
-  } else {
-    if (rows == MR) return tile<MR, NV, T, place, prefetch>;
-    return tile_fn<NV, T, place, prefetch, MR + 1>(rows);
-  }
+// of[rows - 1]: the tile of NV columns, for as many rows as fit the register file.
+template <int NV, class T, APlace place, Prefetch prefetch, size_t... i>
+constexpr auto tile_list(std::index_sequence<i...>) {
+  struct List {
+    TileFn of[sizeof...(i) + 1];
+  };
+  return List{{tile<(int)i + 1, NV, T, place, prefetch>..., nullptr}};
 }
+template <int NV, class T, APlace place, Prefetch prefetch>
+constexpr auto kTiles = tile_list<NV, T, place, prefetch>(std::make_index_sequence<kTileRows * kTileVecs / NV>());
 
 // Runs a tile kernel of NV columns over `cols` real ones: where the last panel is partial through a buffer, so that
 // nothing beyond column N is read or written. A tile narrower than the panel is repeated.
 template <int NV, class T, APlace place, Prefetch prefetch>
-void run_tile(TileArgs g, int64_t rows, int64_t cols) {
+__attribute__((noinline)) void run_partial_tile(TileArgs g, int64_t rows, int64_t cols) {
   constexpr int kWidth = NV > 2 ? NV * kLanes : (int)kPanel;
   alignas(64) float buffer[kTileRows * kPanel * 4];
   float* c = g.c;
@@ -132,15 +134,22 @@ void run_tile(TileArgs g, int64_t rows, int64_t cols) {
       for (int64_t r = 0; r < rows; ++r)
         for (int64_t j = 0; j < cols; ++j) buffer[r * kWidth + j] = c[r * ldc + j];
   }
-  const TileFn fn = tile_fn<NV, T, place, prefetch>(rows);
   for (int64_t j = 0; j < kWidth; j += NV * kLanes) {
-    fn(g);
+    kTiles<NV, T, place, prefetch>.of[rows - 1](g);
     g.b = (const T*)g.b + NV * kLanes;
     g.c += NV * kLanes;
   }
   if (cols < kWidth)
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t j = 0; j < cols; ++j) c[r * ldc + j] = buffer[r * kWidth + j];
+}
+
+template <int NV, class T, APlace place, Prefetch prefetch>
+FULMEN_INLINE void run_tile(const TileArgs& g, int64_t rows, int64_t cols) {
+  if (NV >= 2 && cols >= NV * kLanes)
+    kTiles<NV, T, place, prefetch>.of[rows - 1](g);
+  else
+    run_partial_tile<NV, T, place, prefetch>(g, rows, cols);
 }
 
 struct Gemm {
@@ -161,33 +170,42 @@ constexpr size_t kGemmScratch = (kPackedBFloats + kPackedAFloats) * sizeof(float
 
 FULMEN_INLINE int64_t panels_of(const Gemm& g) { return ceil_div(g.N, kPanel); }
 
+FULMEN_INLINE bool in_place(const Gemm& g) { return !g.ldb && g.b_dtype == DType::kF32; }
+FULMEN_INLINE int64_t offset_of_b(const Gemm& g, int64_t q, int64_t k) {
+  return g.ldb ? k * g.ldb + q * kPanel : (q * g.K + k) * kPanel;
+}
+FULMEN_INLINE const char* panel_of(const Gemm& g, int64_t q) {
+  return (const char*)g.b + offset_of_b(g, q, 0) * dtype_bytes(g.b_dtype);
+}
+
 // Products of one A: their panels are numbered through, and A is packed once for all of them.
 struct Products {
   Gemm of[kMaxTogether];
   int count;
-  bool cached = false;  // B is likely to lie in L2: prefetching it would only take the place of loads
+  bool cached = false;          // B is likely to lie in L2: prefetching it would only take the place of loads
+  const char* after = nullptr;  // the panel that the thread is likely to need next, worth prefetching
 
   int64_t panels() const {
     int64_t n = 0;
     for (int i = 0; i < count; ++i) n += panels_of(of[i]);
     return n;
   }
-  // f(product, q0, q1) for the parts of panels [q0, q1), in the product's own numbers.
+  // f(product, q0, q1, after) for the parts of panels [q0, q1), in the product's own numbers.
   template <class F>
   void each(int64_t q0, int64_t q1, F f) const {
     for (int i = 0; i < count && q1 > 0; ++i) {
       const int64_t n = panels_of(of[i]), last = min64(q1, n);
-      if (q0 < last) f(of[i], q0, last);
+      if (q0 < last) f(of[i], q0, last, q1 > n && i + 1 < count ? panel_of(of[i + 1], 0) : after);
       q0 = q0 > n ? q0 - n : 0;
       q1 -= n;
     }
   }
+  const char* panel(int64_t q) const {
+    const char* p = nullptr;
+    each(q, q + 1, [&p](const Gemm& g, int64_t at, int64_t, const char*) { p = panel_of(g, at); });
+    return p;
+  }
 };
-
-FULMEN_INLINE bool in_place(const Gemm& g) { return !g.ldb && g.b_dtype == DType::kF32; }
-FULMEN_INLINE int64_t offset_of_b(const Gemm& g, int64_t q, int64_t k) {
-  return g.ldb ? k * g.ldb + q * kPanel : (q * g.K + k) * kPanel;
-}
 
 // Rows [m0, m1) of a product in balanced tiles of at most kTileRows: the first `longer` have one row more than the
 // others.
@@ -264,17 +282,20 @@ void pack_b(const Gemm& g, int64_t q0, int64_t q1, int64_t k0, int64_t kn, float
 // Few rows: one row tile streams through B once, `NV / 2` panels at a time so that enough chains are in flight.
 // Returns the first panel not done.
 template <int NV, class T, APlace place, Prefetch prefetch>
-int64_t stream_panels(const Gemm& g, const float* a, int64_t m0, int64_t rows, int64_t q0, int64_t q1) {
+int64_t stream_panels(const Gemm& g, const float* a, int64_t m0, int64_t rows, int64_t q0, int64_t q1,
+                      const char* after) {
   constexpr int kPanels = NV > 2 ? NV / 2 : 1;
   const int64_t step = g.ldb ? g.ldb : kPanel, panel = g.ldb ? kPanel : g.K * kPanel;
   const int64_t tail = g.ldb ? kAheadRows : kAheadBytes / (kPanel * (int64_t)sizeof(T));
   const int64_t ahead = tail * step * (int64_t)sizeof(T);
-  const int64_t next_panels = (kPanels * panel - g.K * step) * (int64_t)sizeof(T);
+  const int64_t before_tail = (g.K - tail) * step * (int64_t)sizeof(T);
   int64_t q = q0;
   for (; q + kPanels <= q1; q += kPanels) {
     float* c = g.c + m0 * g.ldc + q * kPanel;
-    run_tile<NV, T, place, prefetch>({a, g.a_row, (const T*)g.b + offset_of_b(g, q, 0), panel, step, g.K, c, g.ldc,
-                                      g.load, c + kPanels * kPanel, nullptr, ahead, tail, ahead + next_panels},
+    const char* b = panel_of(g, q);
+    const char* next = q + kPanels < q1 || !after ? panel_of(g, q + kPanels) : after;
+    run_tile<NV, T, place, prefetch>({a, g.a_row, b, panel, step, g.K, c, g.ldc, g.load, c + kPanels * kPanel, nullptr,
+                                      ahead, tail, next - b - before_tail},
                                      rows, g.N - q * kPanel);
   }
   return q;
@@ -284,20 +305,20 @@ template <class T, Prefetch prefetch>
 void few_rows(const Products& p, int64_t m0, int64_t rows, int64_t q0, int64_t q1, float* scratch) {
   constexpr int kRegs = kTileRows * kTileVecs;
   if (rows <= kDirectRows) {
-    p.each(q0, q1, [&](const Gemm& g, int64_t q, int64_t last) {
+    p.each(q0, q1, [&](const Gemm& g, int64_t q, int64_t last, const char* after) {
       const float* a = g.a + m0 * g.a_row;
       if (prefetch != Prefetch::kNone && rows * 8 <= kRegs)
-        q = stream_panels<8, T, APlace::kDirect, prefetch>(g, a, m0, rows, q, last);
-      if (rows * 4 <= kRegs) q = stream_panels<4, T, APlace::kDirect, prefetch>(g, a, m0, rows, q, last);
-      if (rows * 2 <= kRegs) q = stream_panels<2, T, APlace::kDirect, prefetch>(g, a, m0, rows, q, last);
+        q = stream_panels<8, T, APlace::kDirect, prefetch>(g, a, m0, rows, q, last, after);
+      if (rows * 4 <= kRegs) q = stream_panels<4, T, APlace::kDirect, prefetch>(g, a, m0, rows, q, last, after);
+      if (rows * 2 <= kRegs) q = stream_panels<2, T, APlace::kDirect, prefetch>(g, a, m0, rows, q, last, after);
     });
     return;
   }
   pack_a(p.of[0], RowTiles::of(m0, m0 + rows), 0, 1, 0, p.of[0].K, scratch);
-  p.each(q0, q1, [&](const Gemm& g, int64_t q, int64_t last) {
-    if (rows * 4 <= kRegs) q = stream_panels<4, T, APlace::kPacked, prefetch>(g, scratch, m0, rows, q, last);
-    if (rows * 2 <= kRegs) q = stream_panels<2, T, APlace::kPacked, prefetch>(g, scratch, m0, rows, q, last);
-    stream_panels<kTileVecs, T, APlace::kPacked, prefetch>(g, scratch, m0, rows, q, last);
+  p.each(q0, q1, [&](const Gemm& g, int64_t q, int64_t last, const char* after) {
+    if (rows * 4 <= kRegs) q = stream_panels<4, T, APlace::kPacked, prefetch>(g, scratch, m0, rows, q, last, after);
+    if (rows * 2 <= kRegs) q = stream_panels<2, T, APlace::kPacked, prefetch>(g, scratch, m0, rows, q, last, after);
+    stream_panels<kTileVecs, T, APlace::kPacked, prefetch>(g, scratch, m0, rows, q, last, after);
   });
 }
 
@@ -317,10 +338,10 @@ struct Block {
   }
 
   // Panels in place, from DRAM or L3: each is used by all row tiles while these prefetch the next one in equal shares.
-  void run_in_place(const Gemm& g, int64_t q0, int64_t q1) const {
+  void run_in_place(const Gemm& g, int64_t q0, int64_t q1, const char* after) const {
     const int64_t pf_step = ceil_div(kPanel * (int64_t)sizeof(float), t1 - t0);
     for (int64_t q = q0; q < q1; ++q) {
-      const char* next = (const char*)((const float*)g.b + offset_of_b(g, q + 1, k0));
+      const char* next = q + 1 < q1 || !after ? (const char*)((const float*)g.b + offset_of_b(g, q + 1, k0)) : after;
       for (int64_t t = t0; t < t1; ++t) {
         const int64_t m_next = tiles.begin(t + 1 < t1 ? t + 1 : t0), q_next = t + 1 < t1 ? q : q + 1;
         run(g, t, q, (const float*)g.b + offset_of_b(g, q, k0), g.c + m_next * g.ldc + q_next * kPanel,
@@ -346,7 +367,9 @@ void many_rows_in_place(const Products& p, const RowTiles& tiles, int64_t q0, in
     for (int64_t t = 0; t < tiles.count; t += kBlockTiles) {
       const Block block{tiles, t, min64(tiles.count, t + kBlockTiles), k, min64(kInPlaceK, g.K - k), packed_a};
       pack_a(g, tiles, block.t0, block.t1, k, block.kn, packed_a);
-      p.each(q0, q1, [&](const Gemm& one, int64_t q, int64_t last) { block.run_in_place(one, q, last); });
+      p.each(q0, q1, [&](const Gemm& one, int64_t q, int64_t last, const char* after) {
+        block.run_in_place(one, q, last, after);
+      });
     }
 }
 
@@ -377,7 +400,9 @@ void gemm_block(const Products& p, int64_t m0, int64_t m1, int64_t q0, int64_t q
     many_rows_in_place(p, tiles, q0, q1, scratch + kPackedBFloats);
     return;
   }
-  const auto packed = [&](const Gemm& one, int64_t q, int64_t last) { many_rows_packed(one, tiles, q, last, scratch); };
+  const auto packed = [&](const Gemm& one, int64_t q, int64_t last, const char*) {
+    many_rows_packed(one, tiles, q, last, scratch);
+  };
   if (!single_tile) {
     p.each(q0, q1, packed);
     return;

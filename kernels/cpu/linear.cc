@@ -28,7 +28,10 @@ struct Plan {
     if (wanted <= 1) return p;
     int64_t columns;    // panels of a group, wanted
     if (in_place(g)) {  // a row part packs its A once for all columns, so rows first
-      if (blocks > 1) p.row_parts = min64(ceil_div(blocks, threads) * threads, min64(wanted, tiles));
+      if (panels * kPanel * g.K * (int64_t)sizeof(float) <= kCachedBytes)  // one pass after another finds B in L2
+        p.row_parts = min64(wanted, tiles);
+      else if (blocks > 1)
+        p.row_parts = min64(ceil_div(blocks, threads) * threads, min64(wanted, tiles));
       columns = panels * p.row_parts / wanted;
       const int64_t at_once = columns > 8 ? 4 : 2;  // few rows stream up to 4 panels at once
       columns = ceil_div(columns, at_once) * at_once;
@@ -70,12 +73,18 @@ void run_gemms(int64_t count, const ProductsAt& products_at, Context& ctx) {
   const int threads = total < kSharedCost ? 1 : pool.size();
   const int64_t share = total / (threads * 8), most = ceil_div(total, threads);
   const int64_t unit_cost = share > kUnitCost ? share : min64(kUnitCost, most);
+  // Of product i, or of the first one after it that has work.
+  const auto first_panel = [&](int64_t i) -> const char* {
+    for (; i < count; ++i)
+      if (const Products p = products_at(i); cost(p) > 0) return p.panel(0);
+    return nullptr;
+  };
   if (threads == 1) {
     float* scratch = (float*)pool.scratch(0, kGemmScratch);
     for (int64_t i = 0; i < count; ++i) {
       Products p = products_at(i);
       p.cached = cached;
-      if (cost(p) > 0) gemm_block(p, 0, p.of[0].M, 0, p.panels(), scratch);
+      if (cost(p) > 0) p.after = first_panel(i + 1), gemm_block(p, 0, p.of[0].M, 0, p.panels(), scratch);
     }
     return;
   }
@@ -88,8 +97,14 @@ void run_gemms(int64_t count, const ProductsAt& products_at, Context& ctx) {
       if (cost(p) == 0) continue;
       p.cached = cached;
       const Plan plan = Plan::of(p, unit_cost, threads);
-      for (; unit < first + plan.units(); unit = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED))
+      for (; unit < first + plan.units(); unit = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED)) {
+        const int64_t later = unit - first + threads;  // most likely this thread's next unit
+        if (later < plan.units())
+          p.after = p.panel(later % plan.groups * plan.group_panels);
+        else
+          p.after = first_panel(i + later / plan.units());
         run_unit(p, plan, unit - first, scratch);
+      }
       first += plan.units();
     }
   };

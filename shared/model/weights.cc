@@ -106,16 +106,22 @@ void Weights::pack_trained(kernels::Context& ctx) {
 }
 
 void Weights::make_compute_copies(kernels::Context& ctx) {
-  panels_.resize(specs_.size());
   bf16_rows_.resize(specs_.size());
   packed_.resize(specs_.size());
+  const auto packed_floats = [&](size_t i) {  // whole cache lines
+    return (kernels::packed_bytes(specs_[i].shape[0], specs_[i].shape[1], compute_dtype(i)) + 63) / 64 * 16;
+  };
+  size_t floats = 0;
+  for (size_t i = 0; i < specs_.size(); ++i) floats += linear(i) ? packed_floats(i) : 0;
+  panels_.resize(floats, ctx);
+  float* panels = panels_.data();
   for (size_t i = 0; i < specs_.size(); ++i) {
     if (!linear(i)) continue;
     const int64_t N = specs_[i].shape[0], K = specs_[i].shape[1];
     const DType dtype = compute_dtype(i);
-    panels_[i].resize((kernels::packed_bytes(N, K, dtype) + 3) / 4, ctx);
-    kernels::pack_weight(kernels::mat(device_values(i), N, K), dtype, panels_[i].data(), ctx);
-    packed_[i] = {panels_[i].data(), dtype, N, K};
+    kernels::pack_weight(kernels::mat(device_values(i), N, K), dtype, panels, ctx);
+    packed_[i] = {panels, dtype, N, K};
+    panels += packed_floats(i);
     if (dtype == DType::kF32) continue;
     if (kernels::packed_is_rows(ctx)) continue;                // the packed copy is in the shape that backward wants
     bf16_rows_[i].resize(static_cast<size_t>(N * K + 1) / 2);  // backward multiplies by the rounded values too

@@ -85,7 +85,8 @@ class Weights {
   void make_compute_copies(kernels::Context& ctx);
   const float* device_values(size_t i) const { return device_.empty() ? values_[i].data() : device_[i].data(); }
 
-  std::vector<Buffer> values_, panels_, bf16_rows_;
+  std::vector<Buffer> values_, bf16_rows_;
+  Buffer panels_;               // of all tensors, one after another: in one piece it gets huge pages
   std::vector<Buffer> device_;  // of values_, where the device's memory is not the host's
   std::vector<kernels::PackedWeight> packed_;
 };
