@@ -151,6 +151,7 @@ void append_segment(const AttentionForward& a, const Segment& seg, int kv_head) 
   }
 }
 
+constexpr int kItemsPerThread = 16;  // so many balance by themselves
 constexpr size_t kMaxSplitSumsBytes = size_t(64) << 20;
 
 template <class T>
@@ -171,9 +172,9 @@ void forward(const AttentionForward& a, Context& ctx) {
   const size_t sums_floats = (split_sums_floats(plan.max_queries, a.D) + 15) / 16 * 16;
   const size_t sums_bytes = (size_t)plan.count * plan.max_splits * sums_floats * sizeof(float);
 
-  // Few queries over a long context: hand out the splits as well.
-  const bool by_split =
-      plan.count < 2 * pool.size() && pool.size() > 1 && plan.max_splits > 1 && sums_bytes <= kMaxSplitSumsBytes;
+  // Few queries over a long context: hand out the splits as well, else threads wait long for the last one.
+  const bool by_split = plan.count < kItemsPerThread * pool.size() && pool.size() > 1 && plan.max_splits > 1 &&
+                        sums_bytes <= kMaxSplitSumsBytes;
   char* shared = (char*)pool.scratch(0, items_bytes + (by_split ? sums_bytes : 0) + work_bytes);
   plan = plan_items(a, (Item*)shared, per_block);
   float* sums = (float*)(shared + items_bytes);
