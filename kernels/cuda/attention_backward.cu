@@ -25,15 +25,15 @@ struct Backward {
   const KeyTileItem* tiles;
 };
 
-__global__ void delta_kernel(Backward a, int64_t rows) {
+__global__ void delta_kernel(const float* d_o, int64_t ld_do, const float* o, int64_t ld_o, int H, int D, int64_t rows,
+                             float* delta) {
   const int j = static_cast<int>(threadIdx.x) % kRowThreads, group = static_cast<int>(threadIdx.x) / kRowThreads;
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * kBlockRows + group, t = i / a.H, h = i % a.H;
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * kBlockRows + group, t = i / H, h = i % H;
   float chain = 0;
   if (i < rows)
-    for (int x = j; x < a.D; x += kRowThreads)
-      chain = fma32(a.d_o[t * a.ld_do + h * a.D + x], a.o[t * a.ld_o + h * a.D + x], chain);
+    for (int x = j; x < D; x += kRowThreads) chain = fma32(d_o[t * ld_do + h * D + x], o[t * ld_o + h * D + x], chain);
   const float sum = sum_of_64(chain, shared_memory<float>() + group * kRowThreads, j);
-  if (i < rows && j == 0) a.delta[i] = sum;
+  if (i < rows && j == 0) delta[i] = sum;
 }
 
 struct Shared {
@@ -148,8 +148,16 @@ __global__ void __launch_bounds__(kThreads) query_kernel(Backward a) {
 
 }  // namespace
 
+void attention_delta(const AttentionBackward& b, float* delta, State& state) {
+  const int64_t rows = b.q.dim[0] * b.H;
+  launch(state, "attention_backward: delta", delta_kernel,
+         dim3(static_cast<unsigned>((rows + kBlockRows - 1) / kBlockRows)), kRowThreads * kBlockRows,
+         kRowThreads * kBlockRows * sizeof(float), b.d_o.f32(), b.d_o.ld, b.o.f32(), b.o.ld, b.H, b.D, rows, delta);
+}
+
 void attention_backward(const AttentionBackward& b, Context& ctx) {
   State& state = state_of(ctx);
+  if (b.kv == DType::kBf16 && b.D <= 128) return attention_backward_bf16(b, state);
   State::Frame frame(state);
   Backward a{};
   a.q = b.q.f32(), a.k = b.k.f32(), a.v = b.v.f32(), a.o = b.o.f32(), a.lse = b.lse.f32(), a.d_o = b.d_o.f32();
@@ -159,8 +167,7 @@ void attention_backward(const AttentionBackward& b, Context& ctx) {
   a.H = b.H, a.KV = b.KV, a.D = b.D, a.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(b.D)));
   const int group = b.H / b.KV;
   a.queries = rows_per_block(group) * group;
-  const int64_t rows = b.q.dim[0] * b.H;
-  a.delta = frame.take<float>(rows);
+  a.delta = frame.take<float>(b.q.dim[0] * b.H);
   const AttentionPlan plan = plan_attention(b.segments, group);
   const std::vector<KeyTileItem> tiles = plan_key_tiles(b.segments);
   a.segments = state.upload(b.segments);
@@ -173,9 +180,7 @@ void attention_backward(const AttentionBackward& b, Context& ctx) {
                "attention_backward: " + std::to_string(group) + " query heads per KV head of width " +
                    std::to_string(a.D) + " need " + std::to_string(shared(2 * kTile)) +
                    " bytes of shared memory, this GPU has " + std::to_string(state.shared_limit()));
-  launch(state, "attention_backward: delta", delta_kernel,
-         dim3(static_cast<unsigned>((rows + kBlockRows - 1) / kBlockRows)), kRowThreads * kBlockRows,
-         kRowThreads * kBlockRows * sizeof(float), a, rows);
+  attention_delta(b, a.delta, state);
   const auto heads = static_cast<unsigned>(b.KV);
   launch(state, "attention_backward: keys", key_kernel, dim3(static_cast<unsigned>(tiles.size()), heads), kThreads,
          shared(2 * kTile), a);

@@ -16,6 +16,7 @@ namespace fulmen::kernels::cuda {
 
 #ifdef __CUDACC__
 #define FULMEN_UNROLL _Pragma("unroll")  // for arrays that must stay in registers
+#define FULMEN_UNROLL_TWICE _Pragma("unroll 2")
 
 // The block's dynamic shared memory.
 __device__ inline unsigned char* shared_bytes() {
@@ -35,6 +36,7 @@ __device__ inline void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uin
 }
 #else
 #define FULMEN_UNROLL
+#define FULMEN_UNROLL_TWICE
 using emulation::mma_bf16;
 using emulation::shared_bytes;
 #endif

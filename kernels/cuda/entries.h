@@ -56,5 +56,7 @@ void adamw_step(std::span<const AdamW>, Context&);
 void lightning_forward_bf16(const LightningForward&, State&);
 void lightning_backward_bf16(const LightningBackward&, State&);
 void attention_forward_bf16(const AttentionForward&, State&);
+void attention_backward_bf16(const AttentionBackward&, State&);        // D <= 128
+void attention_delta(const AttentionBackward&, float* delta, State&);  // delta (T, H): sum of d_o * o
 
 }  // namespace fulmen::kernels::cuda

@@ -90,6 +90,7 @@ void grouped_linear_forward(const GroupedLinearForward& a, Context& ctx) {
   Product p = forward_product(a.x, a.w.front(), a.y);
   group(p, Groups::kRows, a.offset);
   p.b_list = state.upload(std::span<const void* const>(weights));
+  p.b_host = weights.data();
   multiply(p, a.w.front().dtype, state);
 }
 
@@ -102,6 +103,7 @@ void grouped_linear_backward(const GroupedLinearBackward& a, Context& ctx) {
     Product p = dx_product(a.dy, a.w.front(), a.dx, a.dx_accumulate);
     group(p, Groups::kRows, a.offset);
     p.b_list = state.upload(std::span<const void* const>(weights));
+    p.b_host = weights.data();
     multiply(p, weight, state);
   }
   if (a.dw.empty()) return;

@@ -7,6 +7,7 @@
 #include <exception>
 #include <memory>
 
+#include "kernels/cuda/product_wgmma.h"
 #include "kernels/cuda/state.h"
 #include "kernels/cuda/table.h"
 
@@ -74,7 +75,9 @@ FULMEN_EXPORT int fulmen_cuda_open(int device, void** state, char* message, size
   return guarded(message, size, [&] {
     const cudaDeviceProp p = properties(device);
     std::snprintf(table_name, sizeof table_name, "cuda-sm%d%d", p.major, p.minor);
-    *state = std::make_unique<cuda::State>(device).release();
+    auto opened = std::make_unique<cuda::State>(device);
+    cuda::admit_wgmma(*opened, p.major == 9);
+    *state = opened.release();
   });
 }
 

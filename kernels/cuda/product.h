@@ -2,9 +2,10 @@
 // One matrix product C = [C +] A B with arbitrary strides, alone or once per expert. Two kernels compute it:
 //
 //   multiply_fp32    one fma chain over ascending k per element on the CUDA cores: the bits of the CPU backend
-//   multiply_bf16    A and B rounded to bf16, mma.sync m16n8k16 with one fp32 accumulator over ascending k
+//   multiply_bf16    A and B rounded to bf16, 16 products at a time on the tensor cores with one fp32 accumulator over
+//                    ascending k: mma.sync m16n8k16, or wgmma where the device gives equal bits (product_wgmma.h)
 //
-// In both, an element depends on its row of A, its column of B and (with accumulate) itself alone: tiles are free, so
+// In all, an element depends on its row of A, its column of B and (with accumulate) itself alone: tiles are free, so
 // few rows (decode) take small tiles and many rows large ones, with equal bits.
 
 #include <cstdint>
@@ -36,6 +37,7 @@ struct Product {
   const int32_t* offset = nullptr;  // device memory, as the lists
   const void* const* b_list = nullptr;
   float* const* c_list = nullptr;
+  const void* const* b_host = nullptr;  // b_list again, in the host's memory, while the call lasts
 };
 
 void multiply_fp32(const Product& p, State& state);

@@ -1,5 +1,7 @@
 #include "kernels/cuda/arithmetic.cuh"
+#include "kernels/cuda/product_few.h"
 #include "kernels/cuda/product_tile.cuh"
+#include "kernels/cuda/product_wgmma.h"
 
 namespace fulmen::kernels::cuda {
 namespace {
@@ -113,12 +115,17 @@ void run(const Product& p, State& state) {
 
 }  // namespace
 
-void multiply_bf16(const Product& p, State& state) {
+void multiply_mma(const Product& p, State& state) {
   const bool few = p.M <= 16 || (p.groups == Groups::kRows && p.M <= 16 * p.experts);
   if (p.b_type == DType::kF32)
     few ? run<16, float>(p, state) : run<64, float>(p, state);
   else
     few ? run<16, uint16_t>(p, state) : run<64, uint16_t>(p, state);
+}
+
+void multiply_bf16(const Product& p, State& state) {
+  if (fits_few(p)) return multiply_few(p, state);
+  state.wgmma_admitted() && fits_wgmma(p) ? multiply_wgmma(p, state) : multiply_mma(p, state);
 }
 
 }  // namespace fulmen::kernels::cuda

@@ -25,6 +25,8 @@ class State {
   cudaStream_t stream() const { return stream_; }
   int shared_limit() const { return shared_limit_; }  // bytes of dynamic shared memory a block may ask for
   void wait();                                        // for everything queued
+  bool wgmma_admitted() const { return wgmma_; }      // product_wgmma.h
+  void set_wgmma_admitted(bool admitted) { wgmma_ = admitted; }
 
   // Device copy of host data, good for kernels queued before the next few megabytes of uploads.
   const void* upload(const void* host, size_t bytes);
@@ -61,6 +63,7 @@ class State {
 
   cudaStream_t stream_ = nullptr;
   int shared_limit_ = 0;
+  bool wgmma_ = false;
   char *ring_host_ = nullptr, *ring_device_ = nullptr;
   size_t ring_bytes_ = 0, ring_used_ = 0;
   std::vector<Block> blocks_;

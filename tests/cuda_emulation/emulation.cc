@@ -49,7 +49,7 @@ fulmen_emulation_switch:
 
 namespace {
 
-enum class Wait { kNone, kWarp, kBlock, kDone };
+enum class Wait { kNone, kWarp, kBlock, kPoll, kDone };
 
 struct Fiber {
   void* stack_pointer = nullptr;
@@ -72,6 +72,7 @@ struct Machine {
   std::vector<unsigned char> shared_storage;
   unsigned char* shared = nullptr;
   bool reverse = false;
+  bool progress = false;  // has a thread come further than to poll again?
 };
 Machine machine;
 
@@ -116,15 +117,20 @@ WarpState& my_warp() { return machine.warps[static_cast<size_t>(machine.current 
 
 // Runs the lanes of a warp until each waits for the block or is done.
 void run_warp(int first, int count) {
-  for (;;) {
-    int at_warp = 0;
+  for (bool again = true;; again = false) {
+    int at_warp = 0, polling = 0;
     for (int k = 0; k < count; ++k) {
       const int i = first + (machine.reverse ? count - 1 - k : k);
       Fiber& f = machine.fibers[static_cast<size_t>(i)];
-      if (f.wait == Wait::kNone) resume(i);
+      const bool polled = f.wait == Wait::kPoll;
+      if (f.wait == Wait::kNone || (polled && again)) {
+        resume(i);
+        machine.progress |= !polled || f.wait != Wait::kPoll;
+      }
       at_warp += f.wait == Wait::kWarp;
+      polling += f.wait == Wait::kPoll;
     }
-    if (at_warp == 0) return;
+    if (at_warp == 0 || polling > 0) return;
     if (at_warp != count || count != kWarpLanes) die("not all lanes of a warp came to a warp instruction");
     WarpState& w = machine.warps[static_cast<size_t>(first / kWarpLanes)];
     if (w.instruction != nullptr) w.instruction(w.lane);
@@ -136,7 +142,10 @@ void run_warp(int first, int count) {
 void run_block(int threads) {
   for (int i = 0; i < threads; ++i) start(i);
   const int warps = (threads + kWarpLanes - 1) / kWarpLanes;
+  begin_copies(threads);
+  begin_hopper();
   for (;;) {
+    machine.progress = false;
     for (int k = 0; k < warps; ++k) {
       const int w = machine.reverse ? warps - 1 - k : k;
       run_warp(w * kWarpLanes, std::min(kWarpLanes, threads - w * kWarpLanes));
@@ -144,6 +153,10 @@ void run_block(int threads) {
     int waiting = 0, done = 0;
     for (const Fiber& f : machine.fibers) waiting += f.wait == Wait::kBlock, done += f.wait == Wait::kDone;
     if (done == threads) return;
+    if (waiting + done < threads) {  // some poll
+      if (!machine.progress) die("threads wait for what no other thread will do");
+      continue;
+    }
     if (waiting != threads) die("some threads of a block left while others wait at a barrier");
     for (Fiber& f : machine.fibers) f.wait = Wait::kNone;
   }
@@ -223,6 +236,8 @@ uint32_t ballot(bool predicate) {
   return static_cast<uint32_t>(bits);
 }
 
+void poll() { yield(Wait::kPoll); }
+
 int thread_of_block() { return machine.current; }
 
 void run_grid(dim3 grid, dim3 block, size_t shared, const std::function<void()>& kernel) {
@@ -232,9 +247,8 @@ void run_grid(dim3 grid, dim3 block, size_t shared, const std::function<void()>&
   machine.fibers.assign(static_cast<size_t>(threads), {});
   machine.warps.assign(static_cast<size_t>((threads + kWarpLanes - 1) / kWarpLanes), {});
   machine.kernel = &kernel;
-  begin_copies(threads);
-  std::unique_ptr<unsigned char[]> memory(new unsigned char[shared + 128]);
-  machine.shared = memory.get() + (128 - reinterpret_cast<uintptr_t>(memory.get()) % 128) % 128;
+  std::unique_ptr<unsigned char[]> memory(new unsigned char[shared + 1024]);
+  machine.shared = memory.get() + (1024 - reinterpret_cast<uintptr_t>(memory.get()) % 1024) % 1024;
   for (unsigned z = 0; z < grid.z; ++z)
     for (unsigned y = 0; y < grid.y; ++y)
       for (unsigned x = 0; x < grid.x; ++x) {

@@ -11,28 +11,6 @@ namespace {
 
 float bf16(uint32_t word, int half) { return std::bit_cast<float>(half == 0 ? word << 16 : word & 0xffff0000u); }
 
-// One fused sum of 16 products and the accumulator.
-float fused_sum(float c, const float* a, const float* b) {
-  double products[16];
-  int exponent = -10000;
-  for (int i = 0; i < 16; ++i) {
-    products[i] = static_cast<double>(a[i]) * static_cast<double>(b[i]);
-    const auto field = static_cast<int>(std::bit_cast<uint64_t>(products[i]) >> 52 & 0x7ff);
-    if (field == 0x7ff) return static_cast<float>(products[i] + c);
-    if (field != 0) exponent = std::max(exponent, field - 1023);  // products of bf16 are normal doubles
-  }
-  if (!std::isfinite(c)) return c;
-  if (c != 0) exponent = std::max(exponent, std::ilogb(static_cast<double>(c)));
-  if (exponent == -10000) return 0;
-  const double scale = std::ldexp(1.0, 25 - exponent);  // a power of two: exact
-  int64_t sum = static_cast<int64_t>(static_cast<double>(c) * scale);
-  for (const double p : products) sum += static_cast<int64_t>(p * scale);
-  const double exact = std::ldexp(static_cast<double>(sum), exponent - 25);
-  float rounded = static_cast<float>(exact);
-  if (std::fabs(static_cast<double>(rounded)) > std::fabs(exact)) rounded = std::nextafter(rounded, 0.0f);
-  return rounded;
-}
-
 struct Mma {
   float* d;
   const uint32_t *a, *b;
@@ -56,7 +34,7 @@ void multiply(void* const* lanes) {
     const int g = lane / 4, t = lane % 4;
     for (int i = 0; i < 4; ++i) {
       float& d = static_cast<const Mma*>(lanes[lane])->d[i];
-      d = fused_sum(d, a[g + 8 * (i / 2)], b[2 * t + i % 2]);
+      d = fused_sum(d, a[g + 8 * (i / 2)], b[2 * t + i % 2], 25);
     }
   }
 }
@@ -99,6 +77,27 @@ struct Copies {  // of a thread
 std::vector<Copies> copies;
 
 }  // namespace
+
+float fused_sum(float c, const float* a, const float* b, int bits) {
+  double products[16];
+  int exponent = -10000;
+  for (int i = 0; i < 16; ++i) {
+    products[i] = static_cast<double>(a[i]) * static_cast<double>(b[i]);
+    const auto field = static_cast<int>(std::bit_cast<uint64_t>(products[i]) >> 52 & 0x7ff);
+    if (field == 0x7ff) return static_cast<float>(products[i] + c);
+    if (field != 0) exponent = std::max(exponent, field - 1023);  // products of bf16 are normal doubles
+  }
+  if (!std::isfinite(c)) return c;
+  if (c != 0) exponent = std::max(exponent, std::ilogb(static_cast<double>(c)));
+  if (exponent == -10000) return 0;
+  const double scale = std::ldexp(1.0, bits - exponent);  // a power of two: exact
+  int64_t sum = static_cast<int64_t>(static_cast<double>(c) * scale);
+  for (const double p : products) sum += static_cast<int64_t>(p * scale);
+  const double exact = std::ldexp(static_cast<double>(sum), exponent - bits);
+  float rounded = static_cast<float>(exact);
+  if (std::fabs(static_cast<double>(rounded)) > std::fabs(exact)) rounded = std::nextafter(rounded, 0.0f);
+  return rounded;
+}
 
 void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   Mma mine{d, a, b};

@@ -276,5 +276,86 @@ TEST(CudaTensorAttention, DecodeAndPrefillInPiecesGiveTheBitsOfThePackedForward)
   EXPECT_TRUE(same_bits(got, want));
 }
 
+// The gradient in double, one head of queries and keys of one sequence, with the size of every value that is rounded on
+// the way to an output: p or ds times what it meets, and what o, a sum of rounded p, puts into ds by way of delta.
+struct Gradient {
+  Doubles value, size;  // dq, dk, dv one after the other
+};
+Gradient reference_gradient(const Softmax& a, const Floats& q, const Floats& k, const Floats& v, const Floats& g,
+                            int32_t n) {
+  const int64_t Q = a.q_width(), K = a.k_width(), D = a.D, group = a.H / a.KV;
+  Gradient r{Doubles(static_cast<size_t>(n * (Q + 2 * K))), {}};
+  r.size = r.value;
+  const double scale = 1 / std::sqrt(static_cast<double>(D));
+  const auto add = [&](int64_t at, double weight, double size, float x) {
+    r.value[static_cast<size_t>(at)] += weight * x;
+    r.size[static_cast<size_t>(at)] += size * std::abs(x);
+  };
+  for (int64_t t = 0; t < n; ++t)
+    for (int64_t h = 0; h < a.H; ++h) {
+      const int64_t qt = t * Q + h * D, head = h / group * D;
+      Doubles p(static_cast<size_t>(t + 1)), dp = p;
+      double sum = 0, delta = 0, delta_size = 0;
+      for (int64_t j = 0; j <= t; ++j) {
+        double s = 0, d = 0;
+        for (int64_t x = 0; x < D; ++x) {
+          s += static_cast<double>(q[static_cast<size_t>(qt + x)]) * k[static_cast<size_t>(j * K + head + x)];
+          d += static_cast<double>(g[static_cast<size_t>(qt + x)]) * v[static_cast<size_t>(j * K + head + x)];
+        }
+        sum += p[static_cast<size_t>(j)] = std::exp(s * scale);
+        dp[static_cast<size_t>(j)] = d;
+      }
+      for (size_t j = 0; j < p.size(); ++j) {
+        delta += (p[j] /= sum) * dp[j];
+        for (int64_t x = 0; x < D; ++x)
+          delta_size += p[j] * std::abs(static_cast<double>(g[static_cast<size_t>(qt + x)]) *
+                                        v[j * static_cast<size_t>(K) + static_cast<size_t>(head + x)]);
+      }
+      for (int64_t j = 0; j <= t; ++j)
+        for (int64_t x = 0; x < D; ++x) {
+          const double w = p[static_cast<size_t>(j)], ds = w * (dp[static_cast<size_t>(j)] - delta) * scale;
+          const double size = std::abs(ds) + w * delta_size * scale;
+          add(qt + x, ds, size, k[static_cast<size_t>(j * K + head + x)]);
+          add(n * Q + j * K + head + x, ds, size, q[static_cast<size_t>(qt + x)]);
+          add(n * (Q + K) + j * K + head + x, w, w, g[static_cast<size_t>(qt + x)]);
+        }
+    }
+  return r;
+}
+
+TEST(CudaTensorAttention, BackwardIsNearTheReferenceAndASequenceDoesNotDependOnItsPack) {
+  for (const Softmax a : {Softmax{4, 2, 16}, {3, 1, 32}, {1, 1, 80}, {17, 1, 16}}) {
+    const std::vector<Segment> segments = whole({5, 130, 64});
+    const int64_t T = rows_of(segments), Q = a.q_width(), K = a.k_width();
+    const Floats q = normal_bf16(T * Q, 14), k = normal_bf16(T * K, 15), v = normal_bf16(T * K, 16);
+    const Floats g = normal_bf16(T * Q, 17);
+    const auto part = [](const Floats& x, const Segment& s, int64_t width) {
+      return Floats(x.begin() + s.row0 * width, x.begin() + (s.row0 + s.rows) * width);
+    };
+    const auto run = [&](const Floats& q1, const Floats& k1, const Floats& v1, const Floats& g1,
+                         const std::vector<Segment>& list, Context& ctx) {
+      const int64_t n = rows_of(list);
+      const Floats o = a.forward(q1, k1, v1, list, nullptr, ctx);
+      Floats dq(static_cast<size_t>(n * Q)), dk(static_cast<size_t>(n * K)), dv = dk;
+      const float* lse = o.data() + n * Q;
+      attention_backward({mat(q1.data(), n, Q), mat(k1.data(), n, K), mat(v1.data(), n, K), mat(o.data(), n, Q),
+                          mat(lse, n, a.H), mat(g1.data(), n, Q), mat(dq.data(), n, Q), mat(dk.data(), n, K),
+                          mat(dv.data(), n, K), a.H, a.KV, a.D, list, DType::kBf16},
+                         ctx);
+      return joined({dq, dk, dv});
+    };
+    const Floats all = on_device([&](Context& ctx) { return run(q, k, v, g, segments, ctx); });
+    for (const Segment& s : segments) {
+      const Floats q1 = part(q, s, Q), k1 = part(k, s, K), v1 = part(v, s, K), g1 = part(g, s, Q);
+      const Floats alone = on_device([&](Context& ctx) { return run(q1, k1, v1, g1, whole({s.rows}), ctx); });
+      const Floats dk(all.begin() + T * Q, all.begin() + T * (Q + K)), dv(all.begin() + T * (Q + K), all.end());
+      EXPECT_TRUE(same_bits(alone, joined({part(all, s, Q), part(dk, s, K), part(dv, s, K)})));
+      const Gradient want = reference_gradient(a, q1, k1, v1, g1, s.rows);
+      for (size_t i = 0; i < alone.size(); ++i)
+        ASSERT_NEAR(alone[i], want.value[i], 1.02 * kRounding * want.size[i] + 1e-5) << i;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace fulmen::kernels

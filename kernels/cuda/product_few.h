@@ -1,0 +1,13 @@
+#pragma once
+// bf16 products of a few rows; the same canonical order as the others (product.h).
+
+#include "kernels/cuda/product.h"
+
+namespace fulmen::kernels::cuda {
+
+constexpr int64_t kFewProductRows = 64;  // of the batch, or of an expert on average
+
+bool fits_few(const Product& p);  // few rows, and weights along k that can be read in 16 bytes
+void multiply_few(const Product& p, State& state);
+
+}  // namespace fulmen::kernels::cuda

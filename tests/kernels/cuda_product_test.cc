@@ -1,0 +1,241 @@
+// The two bf16 products of kernels/cuda by emulation: wgmma, with its tensor maps, swizzles and descriptors taken
+// apart, gives the bits of mma.sync for every layout, alone and by expert; and it is used only on a device that shows
+// this.
+
+#include <gtest/gtest.h>
+
+#include "cuda_test_device.h"
+#include "hopper.h"
+#include "kernels/cuda/product_few.h"
+#include "kernels/cuda/product_wgmma.h"
+#include "tests/kernels/properties.h"
+
+namespace fulmen::kernels {
+namespace {
+
+using Ints = std::vector<int32_t>;
+
+class Values {  // that are bf16, in fp32 and in bf16 (at a multiple of 64 bytes)
+ public:
+  Values(int64_t n, uint32_t seed) : fp32(normal_bf16(n, seed)), storage_(fp32.size() + 32) {
+    for (size_t i = 0; i < fp32.size(); ++i) bf16()[i] = static_cast<uint16_t>(std::bit_cast<uint32_t>(fp32[i]) >> 16);
+  }
+  uint16_t* bf16() { return storage_.data() + (64 - reinterpret_cast<uintptr_t>(storage_.data()) % 64) % 64 / 2; }
+
+  Floats fp32;
+
+ private:
+  std::vector<uint16_t> storage_;
+};
+
+class CudaProduct : public ::testing::Test {
+ protected:
+  CudaProduct() : machine_(1), device_(machine_.pool) {}
+  ~CudaProduct() override { emulation::set_wgmma_bits(25); }
+  cuda::State& state() { return cuda::state_of(device_.context()); }
+
+  Machine machine_;
+  TestDevice device_;
+};
+
+// C by one of the two, added to what stood there.
+Floats result(cuda::Product p, int64_t count, bool wgmma, cuda::State& state) {
+  Floats c = normal_floats(count, 3);
+  p.c = c.data();
+  wgmma ? cuda::multiply_wgmma(p, state) : cuda::multiply_mma(p, state);
+  return c;
+}
+
+TEST_F(CudaProduct, WgmmaGivesTheBitsOfMmaInEveryLayout) {
+  for (const auto& [M, N, K] : {std::tuple<int64_t, int64_t, int64_t>{136, 72, 104}, {64, 264, 200}})
+    for (const bool across_a : {false, true})
+      for (const bool across_b : {false, true})
+        for (const bool accumulate : {false, true}) {
+          Values a(M * K, 1), b(N * K, 2);
+          cuda::Product p;
+          p.M = M, p.N = N, p.K = K, p.c_row = N, p.accumulate = accumulate;
+          p.a = a.fp32.data(), p.a_row = across_a ? 1 : K, p.a_k = across_a ? M : 1;
+          p.b = accumulate ? static_cast<const void*>(b.fp32.data()) : b.bf16();  // fp32: rounded on the way
+          p.b_type = accumulate ? DType::kF32 : DType::kBf16;
+          p.b_column = across_b ? 1 : K, p.b_k = across_b ? N : 1;
+          ASSERT_TRUE(cuda::fits_wgmma(p));
+          EXPECT_TRUE(same_bits(result(p, M * N, true, state()), result(p, M * N, false, state())))
+              << M << " x " << N << " x " << K << (across_a ? ", a across k" : "") << (across_b ? ", b across k" : "");
+        }
+}
+
+TEST_F(CudaProduct, WgmmaGivesTheBitsOfMmaByExpert) {
+  const int64_t N = 136, K = 80;
+  const Ints offset = {0, 0, 131, 140, 300};
+  const int64_t R = offset.back(), E = 4;
+  Values x(R * K, 4), dy(R * N, 5);
+  std::vector<Values> weights;
+  std::vector<const void*> list;
+  for (uint32_t e = 0; e < E; ++e) weights.emplace_back(N * K, 6 + e);
+  for (Values& w : weights) list.push_back(w.bf16());
+  cuda::Product p;
+  p.groups = cuda::Groups::kRows, p.experts = E, p.offset = offset.data(), p.b_list = list.data();
+  p.b_host = list.data(), p.b = list[0], p.b_type = DType::kBf16;
+  p.M = R, p.N = N, p.K = K, p.a = x.fp32.data(), p.a_row = K, p.b_column = K, p.c_row = N;  // y = x w^T
+  ASSERT_TRUE(cuda::fits_wgmma(p));
+  EXPECT_TRUE(same_bits(result(p, R * N, true, state()), result(p, R * N, false, state())));
+  p.N = K, p.K = N, p.a = dy.fp32.data(), p.a_row = N, p.b_k = K, p.b_column = 1, p.c_row = K;  // dx = dy w
+  ASSERT_TRUE(cuda::fits_wgmma(p));
+  EXPECT_TRUE(same_bits(result(p, R * K, true, state()), result(p, R * K, false, state())));
+
+  Floats got = normal_floats(E * N * K, 9), want = got;  // dw += dy^T x
+  for (Floats* c : {&got, &want}) {
+    std::vector<float*> gradients;
+    for (int64_t e = 0; e < E; ++e) gradients.push_back(c->data() + e * N * K);
+    cuda::Product s;
+    s.groups = cuda::Groups::kSum, s.experts = E, s.offset = offset.data(), s.c_list = gradients.data();
+    s.M = N, s.N = K, s.K = R, s.a = dy.fp32.data(), s.a_row = 1, s.a_k = N;
+    s.b = x.fp32.data(), s.b_k = K, s.b_column = 1, s.c_row = K, s.accumulate = true;
+    ASSERT_TRUE(cuda::fits_wgmma(s));
+    c == &got ? cuda::multiply_wgmma(s, state()) : cuda::multiply_mma(s, state());
+  }
+  EXPECT_TRUE(same_bits(got, want));
+}
+
+// Few rows: weights and tokens change places. All numbers of rows, rest columns and a rest of k, alone and by expert.
+TEST_F(CudaProduct, FewRowsGiveTheBitsOfMany) {
+  for (const auto& [N, K] : {std::pair<int64_t, int64_t>{72, 840}, {8456, 24}}) {
+    const int64_t most = 64;
+    Values x(most * K, 13), w(N * K, 14);
+    for (const int64_t M : {1, 8, 9, 17, 64}) {
+      cuda::Product p;
+      p.M = M, p.N = N, p.K = K, p.a = x.fp32.data(), p.a_row = K, p.c_row = N, p.accumulate = M == 9;
+      p.b = w.bf16(), p.b_type = DType::kBf16, p.b_column = K;
+      ASSERT_TRUE(cuda::fits_few(p));
+      Floats got = normal_floats(M * N, 15), want = got;
+      p.c = got.data();
+      cuda::multiply_few(p, state());
+      p.c = want.data();
+      cuda::multiply_mma(p, state());
+      EXPECT_TRUE(same_bits(got, want)) << M << " x " << N << " x " << K;
+      if (N > 1000) break;
+    }
+  }
+  const int64_t N = 40, K = 72;
+  for (const Ints& offset : {Ints{0, 0, 1, 4, 5}, Ints{0, 20, 20, 53, 60}}) {
+    const int64_t R = offset.back();
+    Values x(R * K, 16);
+    std::vector<Values> weights;
+    std::vector<const void*> list;
+    for (uint32_t e = 0; e < 4; ++e) weights.emplace_back(N * K, 17 + e);
+    for (Values& w : weights) list.push_back(w.bf16());
+    cuda::Product p;
+    p.groups = cuda::Groups::kRows, p.experts = 4, p.offset = offset.data(), p.b_list = list.data();
+    p.b_host = list.data(), p.b_type = DType::kBf16;
+    p.M = R, p.N = N, p.K = K, p.a = x.fp32.data(), p.a_row = K, p.b_column = K, p.c_row = N;
+    ASSERT_TRUE(cuda::fits_few(p));
+    Floats got(static_cast<size_t>(R * N)), want = got;
+    p.c = got.data();
+    cuda::multiply_few(p, state());
+    p.c = want.data();
+    cuda::multiply_mma(p, state());
+    EXPECT_TRUE(same_bits(got, want)) << R;
+  }
+}
+
+// With wgmma admitted a large batch takes it and a row alone does not: the bits do not tell.
+TEST_F(CudaProduct, WgmmaIsAdmittedWhereItsBitsAreThoseOfMmaAndNowhereElse) {
+  const int64_t T = 70, N = 136, K = 104;
+  Values x(T * K, 10), w(N * K, 11);
+  const auto forward = [&](int64_t rows) {
+    Floats y(static_cast<size_t>(rows * N));
+    linear_forward({mat(x.fp32.data(), rows, K), {w.bf16(), DType::kBf16, N, K}, mat(y.data(), rows, N)},
+                   device_.context());
+    return y;
+  };
+  const Floats want = forward(T);
+  cuda::admit_wgmma(state(), false);
+  EXPECT_FALSE(state().wgmma_admitted());
+  cuda::admit_wgmma(state(), true);
+  EXPECT_TRUE(state().wgmma_admitted());
+  EXPECT_TRUE(same_bits(forward(T), want));
+  EXPECT_TRUE(same_bits(forward(1), Floats(want.begin(), want.begin() + N)));
+  emulation::set_wgmma_bits(13);  // as Hopper's fp8 sums
+  EXPECT_FALSE(same_bits(forward(T), want));
+  cuda::admit_wgmma(state(), true);
+  EXPECT_FALSE(state().wgmma_admitted());
+  EXPECT_TRUE(same_bits(forward(T), want));
+}
+
+// The LM head on tensor cores, all three products of it: with wgmma the bits without, near the reference in double by
+// what rounding the logits' gradients to bf16 does to their sums.
+TEST_F(CudaProduct, LmHeadIsNearTheReferenceAndWgmmaDoesNotShow) {
+  const int64_t T = 70, V = 300, C = 72;
+  Values h(T * C, 20), w(V * C, 21);
+  const float scale = 0.25f;  // temperature 4: a distribution with more than one token
+  Ints target(static_cast<size_t>(T));
+  for (int64_t t = 0; t < T; ++t) target[static_cast<size_t>(t)] = static_cast<int32_t>(t * 37 % V);
+  target[5] = -1;
+  const Floats dlp = normal_floats(T, 22), dent = normal_floats(T, 23);
+  const PackedWeight packed{w.bf16(), DType::kBf16, V, C};
+  TensorRef rows = mat(w.fp32.data(), V, C);
+  rows.data = const_cast<uint16_t*>(w.bf16()), rows.dtype = DType::kBf16;
+  const auto run = [&] {
+    Floats lp(static_cast<size_t>(T)), ent = lp, lse(static_cast<size_t>(2 * T)), dh(static_cast<size_t>(T * C));
+    Floats dw(static_cast<size_t>(V * C));
+    const TensorRef x = mat(h.fp32.data(), T, C);
+    lm_head_forward({x, packed, target, scale, vec(lp.data(), T), vec(ent.data(), T), mat(lse.data(), T, 2)},
+                    device_.context());
+    lm_head_backward({x, packed, rows, target, scale, mat(lse.data(), T, 2), vec(ent.data(), T), vec(dlp.data(), T),
+                      vec(dent.data(), T), mat(dh.data(), T, C), mat(dw.data(), V, C)},
+                     device_.context());
+    return joined({lp, ent, dh, dw});
+  };
+  const Floats got = run();
+  state().set_wgmma_admitted(true);
+  EXPECT_TRUE(same_bits(run(), got));
+
+  Doubles want(got.size()), size(got.size());
+  for (int64_t t = 0; t < T; ++t) {
+    if (target[static_cast<size_t>(t)] < 0) continue;
+    Doubles p(static_cast<size_t>(V));
+    double sum = 0, entropy = 0;
+    for (int64_t v = 0; v < V; ++v) {
+      double x = 0;
+      for (int64_t c = 0; c < C; ++c)
+        x += static_cast<double>(h.fp32[static_cast<size_t>(t * C + c)]) * w.fp32[static_cast<size_t>(v * C + c)];
+      sum += p[static_cast<size_t>(v)] = std::exp(x * scale);
+    }
+    for (double& x : p) x /= sum, entropy -= x * std::log(x);
+    want[static_cast<size_t>(t)] = std::log(p[static_cast<size_t>(target[static_cast<size_t>(t)])]);
+    want[static_cast<size_t>(T + t)] = entropy;
+    for (int64_t v = 0; v < V; ++v) {
+      const double x = p[static_cast<size_t>(v)], hit = v == target[static_cast<size_t>(t)];
+      const double d = scale * (static_cast<double>(dlp[static_cast<size_t>(t)]) * (hit - x) -
+                                static_cast<double>(dent[static_cast<size_t>(t)]) * x * (std::log(x) + entropy));
+      for (int64_t c = 0; c < C; ++c) {
+        const auto to_h = static_cast<size_t>(2 * T + t * C + c), to_w = static_cast<size_t>(2 * T + (T + v) * C + c);
+        const double dh = d * w.fp32[static_cast<size_t>(v * C + c)], dw = d * h.fp32[static_cast<size_t>(t * C + c)];
+        want[to_h] += dh, size[to_h] += std::abs(dh);
+        want[to_w] += dw, size[to_w] += std::abs(dw);
+      }
+    }
+  }
+  for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], want[i], 2e-5 + 1.02 / 256 * size[i]) << i;
+}
+
+TEST_F(CudaProduct, WhatTheCopyEngineCannotReadDoesNotFit) {
+  Values b(256 * 256, 12);
+  cuda::Product p;
+  p.M = p.N = p.K = p.a_row = p.b_column = p.c_row = 256;
+  p.a = b.fp32.data(), p.b = b.bf16(), p.b_type = DType::kBf16;
+  EXPECT_TRUE(cuda::fits_wgmma(p));
+  cuda::Product few = p, strided = p, grouped = p;
+  few.M = 16;
+  EXPECT_FALSE(cuda::fits_wgmma(few));
+  strided.a_k = 2, strided.a_row = 512;
+  EXPECT_FALSE(cuda::fits_wgmma(strided));
+  const void* odd[] = {b.bf16() + 1};
+  grouped.groups = cuda::Groups::kRows, grouped.experts = 1, grouped.b_host = odd;
+  EXPECT_FALSE(cuda::fits_wgmma(grouped));
+  odd[0] = b.bf16();
+  EXPECT_TRUE(cuda::fits_wgmma(grouped));
+}
+
+}  // namespace
+}  // namespace fulmen::kernels
