@@ -76,6 +76,13 @@ void linear_forward(const LinearForward& a, Context& ctx) {
   multiply(forward_product(a.x, a.w, a.y), a.w.dtype, state_of(ctx));
 }
 
+void linear_forward_together(std::span<const LinearForward> list, Context& ctx) {
+  std::vector<Product> products;
+  for (const LinearForward& a : list) products.push_back(forward_product(a.x, a.w, a.y));
+  if (list[0].w.dtype == DType::kBf16) return multiply_bf16(products, state_of(ctx));
+  for (const Product& p : products) multiply_fp32(p, state_of(ctx));
+}
+
 void linear_backward(const LinearBackward& a, Context& ctx) {
   State& state = state_of(ctx);
   const DType weight = a.w ? a.w.dtype : DType::kF32;
@@ -84,14 +91,23 @@ void linear_backward(const LinearBackward& a, Context& ctx) {
 }
 
 void grouped_linear_forward(const GroupedLinearForward& a, Context& ctx) {
+  cuda::grouped_linear_forward_together({&a, 1}, ctx);
+}
+
+void grouped_linear_forward_together(std::span<const GroupedLinearForward> list, Context& ctx) {
   State& state = state_of(ctx);
-  std::vector<const void*> weights;
-  for (const PackedWeight& w : a.w) weights.push_back(w.data);
-  Product p = forward_product(a.x, a.w.front(), a.y);
-  group(p, Groups::kRows, a.offset);
-  p.b_list = state.upload(std::span<const void* const>(weights));
-  p.b_host = weights.data();
-  multiply(p, a.w.front().dtype, state);
+  std::vector<Product> products;
+  std::vector<std::vector<const void*>> weights(list.size());
+  for (size_t i = 0; i < list.size(); ++i) {
+    for (const PackedWeight& w : list[i].w) weights[i].push_back(w.data);
+    Product p = forward_product(list[i].x, list[i].w.front(), list[i].y);
+    group(p, Groups::kRows, list[i].offset);
+    p.b_list = state.upload(std::span<const void* const>(weights[i]));
+    p.b_host = weights[i].data();
+    products.push_back(p);
+  }
+  if (list[0].w.front().dtype == DType::kBf16) return multiply_bf16(products, state);
+  for (const Product& p : products) multiply_fp32(p, state);
 }
 
 void grouped_linear_backward(const GroupedLinearBackward& a, Context& ctx) {

@@ -9,6 +9,7 @@
 // few rows (decode) take small tiles and many rows large ones, with equal bits.
 
 #include <cstdint>
+#include <span>
 
 #include "kernels/cuda/state.h"
 #include "kernels/types.h"
@@ -24,6 +25,8 @@ enum class Groups : int32_t {
 struct Product {
   const float* a = nullptr;  // A(m, k) at a[m * a_row + k * a_k]
   int64_t a_row = 0, a_k = 1;
+  const uint16_t* a_rounded = nullptr;  // a in bf16, lines of a_rounded_row; may be absent
+  int64_t a_rounded_row = 0;
   const void* b = nullptr;  // B(k, n) at b[k * b_k + n * b_column]
   DType b_type = DType::kF32;
   int64_t b_k = 1, b_column = 0;
@@ -42,6 +45,7 @@ struct Product {
 
 void multiply_fp32(const Product& p, State& state);
 void multiply_bf16(const Product& p, State& state);
+void multiply_bf16(std::span<const Product> list, State& state);  // of the same a, M, K and groups
 
 // Tiles of rows to launch: each expert's last tile may be partial.
 inline int64_t row_tiles(const Product& p, int tile) {

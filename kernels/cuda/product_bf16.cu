@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <vector>
+
 #include "kernels/cuda/arithmetic.cuh"
 #include "kernels/cuda/product_few.h"
 #include "kernels/cuda/product_tile.cuh"
@@ -124,8 +127,16 @@ void multiply_mma(const Product& p, State& state) {
 }
 
 void multiply_bf16(const Product& p, State& state) {
-  if (fits_few(p)) return multiply_few(p, state);
+  if (fits_few(p)) return multiply_few({&p, 1}, state);
   state.wgmma_admitted() && fits_wgmma(p) ? multiply_wgmma(p, state) : multiply_mma(p, state);
+}
+
+void multiply_bf16(std::span<const Product> list, State& state) {
+  if (std::all_of(list.begin(), list.end(), fits_few)) return multiply_few(list, state);
+  State::Frame frame(state);
+  std::vector<Product> products(list.begin(), list.end());
+  if (state.wgmma_admitted() && std::all_of(list.begin(), list.end(), fits_wgmma)) round_a_once(products, frame, state);
+  for (const Product& p : products) multiply_bf16(p, state);
 }
 
 }  // namespace fulmen::kernels::cuda

@@ -4,7 +4,8 @@
 // Rows and columns change places: 16 or 32 rows of the weights are the left operand of mma.sync, 8 to 32 tokens the
 // right one, so little is padded; products commute, so the bits are those of the large tiles (the device shows it at
 // start-up, product_wgmma.h). A block is one warp: a narrow matrix still gives a block to every multiprocessor, without
-// splitting the sum. The weights come through a ring of 11 tiles of 64 k on their way (22 or 44 KB for each warp).
+// splitting the sum, and products of one x (q, k, v and gate; an expert's two) share a launch. The weights come through
+// a ring of 11 tiles of 64 k on their way (22 or 44 KB for each warp).
 
 #include "kernels/cuda/product_few.h"
 #include "kernels/cuda/product_tile.cuh"
@@ -42,11 +43,17 @@ __device__ void load_tokens(uint32_t (&b)[4][2], const Product& p, const T* x, i
   }
 }
 
-// Grid: tiles of 8 kEights rows x tiles of 16 kTiles columns. x: p.a, or its copy in bf16.
+struct Together {  // products of the same x
+  Product product[kMaxTogether];
+};
+
+// Grid: tiles of 8 kEights rows x tiles of 16 kTiles columns x products. x: their a, or its copy in bf16.
 template <int kTiles, int kEights, class T>
-__global__ void __launch_bounds__(kThreads) few_kernel(Product p, const T* x, int64_t stride, bool wide) {
-  const Tile tile = find_tile(p, 8 * kEights, 16 * kTiles);
-  if (tile.rows <= 0) return;
+__global__ void __launch_bounds__(kThreads)
+    few_kernel(const __grid_constant__ Together list, const T* x, int64_t stride, bool wide) {
+  const Product& p = list.product[blockIdx.z];
+  const Tile tile = find_tile(p, 8 * kEights, 16 * kTiles, blockIdx.x, blockIdx.y, 0);
+  if (tile.rows <= 0 || tile.columns <= 0) return;
   auto* ring = shared_memory<uint16_t>();
   const uint16_t* w = static_cast<const uint16_t*>(tile.b) + tile.n0 * p.b_column;
   x += tile.m0 * stride;
@@ -104,21 +111,29 @@ __global__ void round_kernel(const float* from, int64_t stride, int64_t K, uint1
 }
 
 template <int kTiles, int kEights, class T>
-void run(const Product& p, const T* x, int64_t stride, State& state) {
+void run(std::span<const Product> list, const T* x, int64_t stride, State& state) {
   const bool wide = reinterpret_cast<uintptr_t>(x) % 8 == 0 && stride % 2 == 0;
-  launch(state, "multiply_few", few_kernel<kTiles, kEights, T>, product_grid(p, 8 * kEights, 16 * kTiles), kThreads,
-         kDepth * 16 * kTiles * kLd * sizeof(uint16_t), p, x, stride, wide);
+  Together all;
+  dim3 grid = product_grid(list[0], 8 * kEights, 16 * kTiles);
+  for (size_t i = 0; i < list.size(); ++i) {
+    all.product[i] = list[i];
+    grid.y = std::max(grid.y, product_grid(list[i], 8 * kEights, 16 * kTiles).y);
+  }
+  grid.z = static_cast<unsigned>(list.size());
+  launch(state, "multiply_few", few_kernel<kTiles, kEights, T>, grid, kThreads,
+         kDepth * 16 * kTiles * kLd * sizeof(uint16_t), all, x, stride, wide);
 }
 
 template <int kTiles>
-void run(const Product& p, State& state) {
+void run(std::span<const Product> list, State& state) {
+  const Product& p = list[0];
   const int64_t rows = p.groups == Groups::kRows ? (p.M + p.experts - 1) / p.experts : p.M;  // expected of a tile
-  if (rows <= 8) return run<kTiles, 1>(p, p.a, p.a_row, state);
+  if (rows <= 8) return run<kTiles, 1>(list, p.a, p.a_row, state);
   State::Frame frame(state);  // each block reads all of x: half the bytes pay for the launch
   auto* x = frame.take<uint16_t>(p.M * p.K);
   launch(state, "multiply_few: round", round_kernel, dim3(static_cast<unsigned>(p.M)), 256, 0, p.a, p.a_row, p.K, x);
   const uint16_t* rounded = x;
-  rows <= 16 ? run<kTiles, 2>(p, rounded, p.K, state) : run<kTiles, 4>(p, rounded, p.K, state);
+  rows <= 16 ? run<kTiles, 2>(list, rounded, p.K, state) : run<kTiles, 4>(list, rounded, p.K, state);
 }
 
 }  // namespace
@@ -134,10 +149,11 @@ bool fits_few(const Product& p) {
   return true;
 }
 
-void multiply_few(const Product& p, State& state) {
+void multiply_few(std::span<const Product> list, State& state) {
   constexpr int64_t kEnough = 264;  // blocks: two a multiprocessor
-  const int64_t blocks = p.N / 32 * (p.groups == Groups::kRows ? p.experts : 1);
-  blocks >= kEnough ? run<2>(p, state) : run<1>(p, state);
+  int64_t blocks = 0;
+  for (const Product& p : list) blocks += p.N / 32 * (p.groups == Groups::kRows ? p.experts : 1);
+  blocks >= kEnough ? run<2>(list, state) : run<1>(list, state);
 }
 
 }  // namespace fulmen::kernels::cuda

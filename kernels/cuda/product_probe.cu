@@ -93,7 +93,7 @@ bool transpose_agrees(State& state) {
     const Probe probe = make_probe(M, N, K, false, false, frame, state);
     multiply_mma(probe.product, state);
     const std::vector<float> want = result_of(probe.c, M * N, state);
-    multiply_few(probe.product, state);
+    multiply_few({&probe.product, 1}, state);
     if (!same(result_of(probe.c, M * N, state), want)) return false;
   }
   return true;

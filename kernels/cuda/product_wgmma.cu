@@ -34,6 +34,7 @@ struct Operand {
 
 Operand left(const Product& p) {
   const bool along = p.a_k == 1;
+  if (p.a_rounded != nullptr) return {p.a_rounded, DType::kBf16, p.a_rounded_row, p.M, p.K, true};
   return {p.a, DType::kF32, along ? p.a_row : p.a_k, along ? p.M : p.K, along ? p.K : p.M, along};
 }
 Operand right(const Product& p) {
@@ -281,6 +282,12 @@ bool fits_wgmma(const Product& p) {
       if (!in_place(b, p.b_host[e])) return false;
   }
   return true;
+}
+
+void round_a_once(std::span<Product> list, State::Frame& frame, State& state) {
+  if (list[0].a_k != 1) return;
+  const Lines a = make_lines(left(list[0]), list[0], frame, state);
+  for (Product& p : list) p.a_rounded = static_cast<const uint16_t*>(a.data), p.a_rounded_row = a.stride;
 }
 
 void multiply_wgmma(const Product& p, State& state) { p.N > 128 ? run<256>(p, state) : run<128>(p, state); }

@@ -21,8 +21,10 @@ KernelTable make_table(const char* name) {
   t.dispatch = dispatch;
   t.pack_weight = pack_weight;
   t.linear_forward = linear_forward;
+  t.linear_forward_together = linear_forward_together;
   t.linear_backward = linear_backward;
   t.grouped_linear_forward = grouped_linear_forward;
+  t.grouped_linear_forward_together = grouped_linear_forward_together;
   t.grouped_linear_backward = grouped_linear_backward;
   t.lightning_forward = lightning_forward;
   t.lightning_backward = lightning_backward;

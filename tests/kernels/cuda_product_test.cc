@@ -109,7 +109,7 @@ TEST_F(CudaProduct, FewRowsGiveTheBitsOfMany) {
       ASSERT_TRUE(cuda::fits_few(p));
       Floats got = normal_floats(M * N, 15), want = got;
       p.c = got.data();
-      cuda::multiply_few(p, state());
+      cuda::multiply_few({&p, 1}, state());
       p.c = want.data();
       cuda::multiply_mma(p, state());
       EXPECT_TRUE(same_bits(got, want)) << M << " x " << N << " x " << K;
@@ -131,10 +131,57 @@ TEST_F(CudaProduct, FewRowsGiveTheBitsOfMany) {
     ASSERT_TRUE(cuda::fits_few(p));
     Floats got(static_cast<size_t>(R * N)), want = got;
     p.c = got.data();
-    cuda::multiply_few(p, state());
+    cuda::multiply_few({&p, 1}, state());
     p.c = want.data();
     cuda::multiply_mma(p, state());
     EXPECT_TRUE(same_bits(got, want)) << R;
+  }
+}
+
+// Products of one x share a launch (few rows) or the rounding of x (many): the bits of one by one.
+TEST_F(CudaProduct, TogetherGivesTheBitsOfOneByOne) {
+  const int64_t K = 72, widths[] = {72, 136, 80};
+  state().set_wgmma_admitted(true);
+  std::vector<Values> weights;
+  for (const int64_t N : widths) weights.emplace_back(N * K, static_cast<uint32_t>(30 + N));
+  for (const int64_t T : {1, 20, 70}) {
+    Values x(T * K, 29);
+    std::vector<Floats> apart, together;
+    for (const int64_t N : widths) apart.emplace_back(static_cast<size_t>(T * N)), together.push_back(apart.back());
+    for (const size_t count : {size_t{2}, size_t{3}}) {
+      std::vector<LinearForward> list;
+      for (size_t i = 0; i < count; ++i) {
+        const int64_t N = widths[i];
+        const PackedWeight w{weights[i].bf16(), DType::kBf16, N, K};
+        linear_forward({mat(x.fp32.data(), T, K), w, mat(apart[i].data(), T, N)}, device_.context());
+        list.push_back({mat(x.fp32.data(), T, K), w, mat(together[i].data(), T, N)});
+      }
+      linear_forward_together(list, device_.context());
+      for (size_t i = 0; i < count; ++i) EXPECT_TRUE(same_bits(together[i], apart[i])) << T << " rows, product " << i;
+    }
+  }
+}
+
+TEST_F(CudaProduct, ExpertsTogetherGiveTheBitsOfOneByOne) {
+  const int64_t N = 72, K = 80, E = 2;
+  state().set_wgmma_admitted(true);
+  std::vector<Values> weights;
+  for (uint32_t i = 0; i < 2 * E; ++i) weights.emplace_back(N * K, 40 + i);
+  for (const Ints& offset : {Ints{0, 1, 4}, Ints{0, 130, 200}}) {
+    const int64_t R = offset.back();
+    Values x(R * K, 39);
+    Floats apart[2], together[2];
+    std::vector<PackedWeight> packed[2];
+    std::vector<GroupedLinearForward> list;
+    for (size_t i = 0; i < 2; ++i) {
+      apart[i].resize(static_cast<size_t>(R * N)), together[i] = apart[i];
+      for (size_t e = 0; e < E; ++e) packed[i].push_back({weights[i * E + e].bf16(), DType::kBf16, N, K});
+      grouped_linear_forward({mat(x.fp32.data(), R, K), offset, packed[i], mat(apart[i].data(), R, N)},
+                             device_.context());
+      list.push_back({mat(x.fp32.data(), R, K), offset, packed[i], mat(together[i].data(), R, N)});
+    }
+    grouped_linear_forward_together(list, device_.context());
+    for (size_t i = 0; i < 2; ++i) EXPECT_TRUE(same_bits(together[i], apart[i])) << R;
   }
 }
 
