@@ -43,6 +43,24 @@ class Watchdog {
   std::thread thread_;
 };
 
+std::string why_not_sent(httplib::Error error) {
+  switch (error) {
+    case httplib::Error::Connection:
+    case httplib::Error::ConnectionTimeout:
+      return "no connection: is a server there?";
+    case httplib::Error::SSLConnection:
+      return "no TLS connection: does the server speak https?";
+    case httplib::Error::SSLLoadingCerts:
+    case httplib::Error::SSLServerVerification:
+      return "the server's certificate is not vouched for; SSL_CERT_FILE may name a file with its authority";
+    case httplib::Error::Read:
+    case httplib::Error::Write:
+      return "the connection broke off";
+    default:
+      return httplib::to_string(error);
+  }
+}
+
 HttpReply post_once(const Url& url, const std::string& body, const PostOptions& options) {
   HttpReply reply;
   const auto left = std::chrono::duration_cast<std::chrono::microseconds>(options.deadline - Clock::now());
@@ -80,7 +98,7 @@ HttpReply post_once(const Url& url, const std::string& body, const PostOptions& 
   } else if (large) {
     reply.problem = fmt::format("the answer is larger than {} bytes", options.max_bytes);
   } else if (!sent) {
-    reply.problem = httplib::to_string(error);
+    reply.problem = why_not_sent(error);
   } else {
     reply.result = HttpReply::Result::kAnswer;
     reply.status = response.status;

@@ -12,6 +12,8 @@ namespace fulmen::reward {
 struct Url {
   std::string origin, path;  // http://host:port, /v1/x
 };
+// https: the server's certificate and name are verified, against the system's authorities or those in the file that the
+// environment variable SSL_CERT_FILE names. There is no way to leave that out.
 Url parse_url(const std::string& text);  // throws Error for what is no http:// or https:// address
 
 struct HttpReply {

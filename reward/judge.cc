@@ -50,12 +50,7 @@ std::string reference_of(const Record& r) {
   return r.ground_truth;
 }
 
-// An answer of the judge, or why there is none.
-struct Said {
-  std::string text;
-  Kind kind = Kind::kScore;
-  std::string why;
-};
+using Said = JudgeReply;
 
 class Judge : public Function {
  public:
@@ -150,19 +145,7 @@ class Judge : public Function {
       const bool late = reply.result == HttpReply::Result::kTimeout;
       return {"", late ? Kind::kTimeout : Kind::kError, reply.problem};
     }
-    try {
-      return read(parse_json(reply.body));
-    } catch (const std::exception& e) {
-      return {"", Kind::kError, "the judge's answer cannot be read: " + json_reason(e)};
-    }
-  }
-
-  static Said read(const Json& j) {
-    const Json& choice = j.at("choices").at(0);
-    // A text cut by its limit has not come to its last line, whatever that says.
-    if (choice.contains("finish_reason") && choice["finish_reason"] == "length")
-      return {"", Kind::kUndecided, "the judge's text was cut by max_tokens"};
-    return {choice.at("message").at("content").get<std::string>(), Kind::kScore, ""};
+    return read_judge_reply(reply.body);
   }
 
   const JudgeOptions options_;

@@ -32,6 +32,15 @@ struct JudgeOptions {
 // component "agreed" is 0 when the two orders disagreed.
 std::unique_ptr<Function> make_judge(const JudgeOptions& options);
 
+// What the judge said, or why there is nothing: kError for what is no answer of such a server, kUndecided for a text
+// cut by its limit, which has not come to its last line.
+struct JudgeReply {
+  std::string text;
+  Kind kind = Kind::kScore;
+  std::string why;
+};
+JudgeReply read_judge_reply(const std::string& body);
+
 // The number in the last line that is not blank when that line is exactly `Grade: N` (case and ** do not matter), N in
 // low..high; -1 for anything else.
 int read_grade(const std::string& text, int low, int high);

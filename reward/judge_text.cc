@@ -2,9 +2,11 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <nlohmann/json.hpp>
 #include <string_view>
 
 #include "reward/judge.h"
+#include "reward/record_json.h"
 
 namespace fulmen::reward {
 namespace {
@@ -51,6 +53,18 @@ constexpr std::array<std::string_view, 12> kMasterKeys{"thought process",
                                                        "respuesta"};
 
 }  // namespace
+
+JudgeReply read_judge_reply(const std::string& body) {
+  try {
+    const Json j = parse_json(body);
+    const Json& choice = j.at("choices").at(0);
+    if (choice.contains("finish_reason") && choice["finish_reason"] == "length")
+      return {"", Kind::kUndecided, "the judge's text was cut by max_tokens"};
+    return {choice.at("message").at("content").get<std::string>(), Kind::kScore, ""};
+  } catch (const std::exception& e) {
+    return {"", Kind::kError, "the judge's answer cannot be read: " + json_reason(e)};
+  }
+}
 
 int read_grade(const std::string& text, int low, int high) {
   const std::string line = last_line(text);

@@ -65,7 +65,7 @@ class Logic : public Function {
   }
 
  private:
-  std::string name_ = "logic", version_ = "logic-1";
+  std::string name_ = "logic", version_ = "logic-2";
 };
 
 }  // namespace

@@ -99,7 +99,11 @@ Record read_record(const Json& j) {
                  "deadline_ms: got " + text_of(*v) + ", want a number above 0");
     r.deadline_ms = static_cast<int>(std::ceil(v->get<double>()));
   }
-  if (const Json* v = find(j, {"tokens"})) r.tokens = static_cast<int64_t>(finite(*v, "tokens"));
+  if (const Json* v = find(j, {"tokens"})) {
+    const double tokens = finite(*v, "tokens");
+    FULMEN_CHECK(tokens >= 0 && tokens < 1e15, "tokens: got " + text_of(*v).substr(0, 40) + ", want 0 or more");
+    r.tokens = static_cast<int64_t>(tokens);
+  }
   r.extra_info = read_extra(j);
   return r;
 }

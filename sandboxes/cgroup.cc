@@ -57,7 +57,7 @@ bool exists(const std::string& path) { return access(path.c_str(), F_OK) == 0; }
 // A leaf can be made here and a process can be moved into it.
 bool accepts_leaves(const std::string& directory) {
   const std::string probe = directory + "/" + kPrefix + std::to_string(getpid()) + "-probe";
-  if (mkdir(probe.c_str(), 0755) != 0) return false;
+  if (mkdir(probe.c_str(), 0755) != 0 && errno != EEXIST) return false;
   const bool good = access((probe + "/cgroup.procs").c_str(), W_OK) == 0;
   rmdir(probe.c_str());
   return good;

@@ -151,6 +151,10 @@ constexpr std::initializer_list<const char*> kEntryNames{"fn_name",  "entry_poin
                                                          "function", "function_name", "entry"};
 constexpr std::initializer_list<const char*> kAssertNames{"asserts", "assert_case", "assertions", "test_list"};
 
+// CodeContests, LiveCodeBench: several sets, all of which count.
+constexpr const char* kTestSets[] = {"public_tests", "private_tests", "generated_tests", "public_test_cases",
+                                     "private_test_cases"};
+
 void read_entry(CodeTests& t, const Json& from) {
   const Json name = member(from, kEntryNames);
   if (!name.is_string()) return;
@@ -160,7 +164,13 @@ void read_entry(CodeTests& t, const Json& from) {
 
 void read_list(CodeTests& t, const Json& list) {
   if (!list.empty() && list[0].is_string()) return read_asserts(t, list);
+  if (!list.empty() && list[0].is_object() && member(list[0], {"testtype"}) == "functional" && t.entry.empty())
+    throw Error("tests: testtype functional, and no name of the function (fn_name, or metadata.func_name)");
   for (const Json& item : list) {
+    if (item.is_array() && item.size() == 2) {
+      add_case(t, item[0], item[1]);
+      continue;
+    }
     FULMEN_CHECK(item.is_object(), fmt::format("tests: an item is a {}, want an object", item.type_name()));
     if (t.cases.empty()) read_entry(t, item);
     const Json input = member(item, {"input", "stdin", "inputs", "args", "arguments"});
@@ -268,6 +278,10 @@ bool read_form(CodeTests& t, const Fields& f, const Record& record) {
     if (t.form == CodeTests::Form::kAsserts) t.prompt = record.prompt;
     return true;
   }
+  for (const char* name : kTestSets) {
+    if (const Json set = f.find({name}); is_container(set) && !set.empty()) read_tests(t, set);
+  }
+  if (!t.cases.empty() || !t.asserts.empty()) return true;
   const Json inputs = f.find({"inputs", "input"}), outputs = f.find({"outputs", "output"});
   if (!inputs.is_null() && !outputs.is_null()) {
     read_tests(t, Json{{"inputs", inputs}, {"outputs", outputs}});

@@ -2,10 +2,13 @@
 // The tests of a programming problem, read from a record. Forms that are understood, from extra_info (where the
 // record's own fields land) or from ground_truth as JSON text:
 //
-//   stdin/stdout  tests: [{"input","output"}...] or {"inputs":[...],"outputs":[...]} (verl's prime_code, APPS, TACO)
+//   stdin/stdout  tests: [{"input","output"}...], [[input, output]...] or {"inputs":[...],"outputs":[...]} (verl's
+//                 prime_code, APPS, TACO); public_tests + private_tests + generated_tests (CodeContests),
+//                 public_test_cases + private_test_cases (LiveCodeBench)
 //   call          the same with "fn_name" or "entry_point": inputs are argument lists, or one JSON value a line
 //                 (LiveCodeBench), outputs are return values
-//   asserts       test_list or asserts (+ test_setup_code, test_imports) of MBPP; test + entry_point (+ prompt) of HumanEval;
+//   asserts       test_list or asserts (+ test_setup_code, test_imports) of MBPP; test + entry_point (+ prompt) of
+//   HumanEval;
 //                 {"functional": CODE}; {"assert_case":[...]}; a list of assert lines; a text of test code
 //   repository    repository.h
 //

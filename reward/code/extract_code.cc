@@ -10,6 +10,7 @@ namespace {
 struct Block {
   std::string tag;
   std::string_view content;
+  size_t indent = 0;  // of its fence
 };
 
 std::string lower(std::string_view text) {
@@ -18,44 +19,66 @@ std::string lower(std::string_view text) {
   return out;
 }
 
-// The fence at the start of a line and what follows it: length of the run of backticks, and its info word.
-size_t fence_at(std::string_view line, std::string& tag) {
-  size_t at = 0;
-  while (at < line.size() && at < 8 && (line[at] == ' ' || line[at] == '\t')) at++;
-  size_t ticks = 0;
-  while (at + ticks < line.size() && line[at + ticks] == '`') ticks++;
-  if (ticks < 3) return 0;
-  std::string_view rest = line.substr(at + ticks);
-  if (rest.find('`') != std::string_view::npos) return 0;  // inline code
+struct Fence {
+  char mark = 0;  // ` or ~; 0: the line is no fence
+  size_t length = 0, indent = 0;
+  std::string tag;
+};
+
+// The fence at the start of a line and its info word.
+Fence fence_at(std::string_view line) {
+  Fence f;
+  while (f.indent < line.size() && f.indent < 8 && (line[f.indent] == ' ' || line[f.indent] == '\t')) f.indent++;
+  const char mark = f.indent < line.size() ? line[f.indent] : '\0';
+  if (mark != '`' && mark != '~') return {};
+  while (f.indent + f.length < line.size() && line[f.indent + f.length] == mark) f.length++;
+  if (f.length < 3) return {};
+  std::string_view rest = line.substr(f.indent + f.length);
+  if (rest.find('`') != std::string_view::npos) return {};  // inline code
   while (!rest.empty() && std::isspace(static_cast<unsigned char>(rest.front()))) rest.remove_prefix(1);
   size_t end = 0;
   while (end < rest.size() && !std::isspace(static_cast<unsigned char>(rest[end])) && rest[end] != '{') end++;
-  tag = lower(rest.substr(0, end));
-  return ticks;
+  f.tag = lower(rest.substr(0, end));
+  f.mark = mark;
+  return f;
 }
 
 std::vector<Block> find_blocks(std::string_view text) {
   std::vector<Block> blocks;
-  size_t open = 0;  // backticks of the open fence; 0: none is open
+  Fence open;
   size_t begin = 0;
-  std::string tag, open_tag;
   for (size_t at = 0; at < text.size();) {
     const size_t end = std::min(text.find('\n', at), text.size());
-    const size_t ticks = fence_at(text.substr(at, end - at), tag);
+    const Fence f = fence_at(text.substr(at, end - at));
     const size_t next = std::min(end + 1, text.size());
-    if (open == 0 && ticks > 0) {
-      open = ticks;
-      open_tag = tag;
+    if (open.mark == 0 && f.mark != 0) {
+      open = f;
       begin = next;
-    } else if (open > 0 && ticks >= open && tag.empty()) {
-      blocks.push_back({open_tag, text.substr(begin, at - begin)});
-      open = 0;
+    } else if (open.mark != 0 && f.mark == open.mark && f.length >= open.length && f.tag.empty()) {
+      blocks.push_back({open.tag, text.substr(begin, at - begin), open.indent});
+      open = {};
     }
     at = next;
     if (end == text.size()) break;
   }
-  if (open > 0) blocks.push_back({open_tag, text.substr(begin)});
+  if (open.mark != 0) blocks.push_back({open.tag, text.substr(begin), open.indent});
   return blocks;
+}
+
+// Its lines without the indentation of the fence, which is that of a list item.
+std::string text_of(const Block& b) {
+  if (b.indent == 0) return std::string(b.content);
+  std::string out;
+  size_t skip = b.indent;
+  for (const char c : b.content) {
+    if (skip > 0 && (c == ' ' || c == '\t')) {
+      skip--;
+      continue;
+    }
+    out += c;
+    skip = c == '\n' ? b.indent : 0;
+  }
+  return out;
 }
 
 bool is_blank(std::string_view text) {
@@ -78,19 +101,53 @@ std::string language_name(std::string_view word) {
   return w;
 }
 
-std::string extract_code(std::string_view response, const std::string& language) {
+namespace {
+
+// Whether the block defines `name`: def f, class Solution; an assignment counts too.
+bool defines(const Block& b, std::string_view name) {
+  for (size_t at = b.content.find(name); at != std::string_view::npos; at = b.content.find(name, at + 1)) {
+    const size_t begin = b.content.find_last_of('\n', at) + 1;  // npos + 1 is 0
+    std::string_view before = b.content.substr(begin, at - begin);
+    const size_t end = at + name.size();
+    const bool whole =
+        end == b.content.size() || (!std::isalnum(static_cast<unsigned char>(b.content[end])) && b.content[end] != '_');
+    if (whole && (before.ends_with("def ") || before.ends_with("class ") ||
+                  (before.empty() && b.content.substr(end).starts_with(" ="))))
+      return true;
+  }
+  return false;
+}
+
+std::string_view inside_answer_tags(std::string_view response) {
+  constexpr std::string_view kOpen = "<answer>", kClose = "</answer>";
+  const size_t close = response.rfind(kClose);
+  const size_t open = close == std::string_view::npos ? close : response.rfind(kOpen, close);
+  return open == std::string_view::npos ? response : response.substr(open + kOpen.size(), close - open - kOpen.size());
+}
+
+}  // namespace
+
+std::string extract_code(std::string_view response, const std::string& language, const std::string& entry) {
   const auto blocks = find_blocks(response);
-  const Block* best = last_where(blocks, [&](const Block& b) { return language_name(b.tag) == language; });
-  if (!best) best = last_where(blocks, [](const Block& b) { return b.tag.empty(); });
+  const auto in_language = [&](const Block& b) { return language_name(b.tag) == language; };
+  const auto untagged = [](const Block& b) { return b.tag.empty(); };
+  const Block* best = nullptr;
+  const std::string name = entry.substr(0, entry.find_first_of(".("));
+  // A later block often shows how the function is used.
+  if (!name.empty()) best = last_where(blocks, [&](const Block& b) { return in_language(b) && defines(b, name); });
+  if (!best) best = last_where(blocks, in_language);
+  if (!best && !name.empty())
+    best = last_where(blocks, [&](const Block& b) { return untagged(b) && defines(b, name); });
+  if (!best) best = last_where(blocks, untagged);
   if (!best && !blocks.empty()) best = &blocks.back();
-  const std::string_view code = best ? best->content : response;
-  return is_blank(code) ? "" : std::string(code);
+  const std::string code = best ? text_of(*best) : std::string(inside_answer_tags(response));
+  return is_blank(code) ? "" : code;
 }
 
 std::string extract_patch(std::string_view response) {
   const auto blocks = find_blocks(response);
   const Block* best = last_where(blocks, [](const Block& b) { return b.tag == "diff" || b.tag == "patch"; });
-  return best ? std::string(best->content) : extract_code(response, "diff");
+  return best ? text_of(*best) : extract_code(response, "diff");
 }
 
 }  // namespace fulmen::reward

@@ -1,6 +1,8 @@
 #pragma once
 // The program in a response: the last fenced block (```python ... ```) of the language, else the last block without a
-// language, else the last block; the whole text when there is no fence. A fence that is not closed runs to the end.
+// language, else the last block; the inside of the last <answer> tags, or the whole text, when there is no fence. Where
+// the function under test is known, blocks that define it come first: a later one shows how it is used. A fence that is
+// not closed runs to the end.
 // Work is linear in the text.
 
 #include <string>
@@ -12,7 +14,8 @@ namespace fulmen::reward {
 std::string language_name(std::string_view word);
 
 // "" when there is nothing but white space.
-std::string extract_code(std::string_view response, const std::string& language);
+// entry: "f", "Solution().f", or "" when nothing is called by name.
+std::string extract_code(std::string_view response, const std::string& language, const std::string& entry = "");
 
 // The last block tagged diff or patch, else extract_code's choice: for the repository form.
 std::string extract_patch(std::string_view response);

@@ -54,6 +54,12 @@ void find_boxes(std::string_view text, std::vector<FoundAnswer>& found) {
   }
 }
 
+// B, (B): a choice.
+bool is_lone_letter(std::string_view s) {
+  if (s.size() == 3 && s[0] == '(' && s[2] == ')') s = s.substr(1, 1);
+  return s.size() == 1 && is_letter(s[0]);
+}
+
 void find_hashes(std::string_view text, std::vector<FoundAnswer>& found) {
   size_t line_end = 0;  // looked up once a line, so that many marks on one line stay cheap
   for (size_t at = text.find("####"); at != std::string_view::npos;) {
@@ -64,7 +70,8 @@ void find_hashes(std::string_view text, std::vector<FoundAnswer>& found) {
       size_t end = std::min(next, line_end);
       std::string_view answer = trimmed(text.substr(after, end - after));
       bool says_something =
-          std::any_of(answer.begin(), answer.end(), [](char c) { return is_digit(c) || c == '$' || c == '\\'; });
+          std::any_of(answer.begin(), answer.end(), [](char c) { return is_digit(c) || c == '$' || c == '\\'; }) ||
+          is_lone_letter(answer);
       if (says_something) found.push_back({at, end, answer});
     }
     at = next;
@@ -84,6 +91,19 @@ void find_tags(std::string_view text, std::vector<FoundAnswer>& found) {
   }
 }
 
+// "x =", "x_1 =" at `at`, which is moved behind it.
+bool names_a_value(std::string_view s, size_t& at) {
+  size_t i = at + 1;
+  if (i < s.size() && s[i] == '_') {
+    i++;
+    while (i < s.size() && (is_digit(s[i]) || s[i] == '{' || s[i] == '}')) i++;
+  }
+  while (i < s.size() && s[i] == ' ') i++;
+  if (i >= s.size() || s[i] != '=') return false;
+  at = i + 1;
+  return true;
+}
+
 // Nothing said between two answers, or only words that set them side by side.
 bool side_by_side(std::string_view between) {
   static constexpr std::array<std::string_view, 13> kWords{"or",   "and",    "maybe",        "perhaps", "possibly",
@@ -92,6 +112,7 @@ bool side_by_side(std::string_view between) {
   if (between.size() > kMaxBetween) return false;
   for (size_t i = 0; i < between.size();) {
     if (is_digit(between[i])) return false;
+    if (is_letter(between[i]) && names_a_value(between, i)) continue;
     if (!is_letter(between[i])) {
       i++;
       continue;
@@ -198,13 +219,52 @@ std::string_view sentence(std::string_view text) {
 
 }  // namespace
 
+namespace {
+
+// A line that is only the heading "Final Answer": the next line that is not blank. Looks no further than a heading is
+// long, so that many words "answer" on one line stay cheap.
+std::string_view below_heading(std::string_view text, size_t at, size_t length) {
+  constexpr std::string_view kDress = " \t*_#:";
+  constexpr size_t kMaxBefore = 20, kMaxBehind = 8;
+  std::string before;
+  for (size_t i = at, seen = 0; i-- > 0 && text[i] != '\n'; seen++) {
+    if (seen == kMaxBefore) return {};
+    if (kDress.find(text[i]) == std::string_view::npos)
+      before.insert(before.begin(), static_cast<char>(std::tolower(static_cast<unsigned char>(text[i]))));
+  }
+  size_t end = at + length;
+  while (end < text.size() && end < at + length + kMaxBehind && kDress.find(text[end]) != std::string_view::npos) end++;
+  if (before != "final" || end >= text.size() || (text[end] != '\n' && text[end] != '\r')) return {};
+  const size_t next = text.find_first_not_of(" \t\r\n", end);
+  return next == std::string_view::npos ? std::string_view() : text.substr(next);
+}
+
+// The same in Chinese.
+std::string_view announced_in_chinese(std::string_view text) {
+  constexpr std::string_view kWord = "\xe7\xad\x94\xe6\xa1\x88";  // "answer"
+  const size_t at = text.rfind(kWord);
+  if (at == std::string_view::npos) return {};
+  std::string_view rest = text.substr(at + kWord.size());
+  bool announced = false;
+  for (std::string_view sign : {"\xe6\x98\xaf", "\xe4\xb8\xba", "\xe9\x80\x89", "\xef\xbc\x9a", ":", "=", " "}) {
+    if (!rest.starts_with(sign)) continue;
+    rest.remove_prefix(sign.size());
+    announced |= sign != " ";
+  }
+  const std::string_view said = sentence(rest);
+  return announced ? trimmed(said.substr(0, said.find("\xe3\x80\x82"))) : std::string_view();
+}
+
+}  // namespace
+
 std::string_view announced_answer(std::string_view text) {
   constexpr size_t kLength = 6;
   for (size_t at = text.size(); (at = last_answer_word(text, at)) != std::string_view::npos;) {
     std::string_view rest = behind_announcement(text.substr(at + kLength));
+    if (rest.empty()) rest = below_heading(text, at, kLength);
     if (!rest.empty()) return trimmed(sentence(rest));
   }
-  return {};
+  return announced_in_chinese(text);
 }
 
 namespace {

@@ -17,15 +17,17 @@ struct FoundAnswer {
   std::string_view answer;    // the rest of the line after ####, or what the box or tag holds
 };
 
-// In order of appearance. A #### counts when it is exactly four and a digit, a dollar or a backslash stands behind it
-// on its line; else it is a heading. Of nested boxes the outermost counts; a box that is not closed does not count.
+// In order of appearance. A #### counts when it is exactly four and a digit, a dollar, a backslash or nothing but a
+// letter stands behind it on its line; else it is a heading. Of nested boxes the outermost counts; a box that is not
+// closed does not count.
 std::vector<FoundAnswer> find_answers(std::string_view text);
 
 // The answers that together are the last word: the last one, and those before it with nothing but punctuation, "or",
 // "and" and the like between. `hedged` is set when the text goes on with "or" behind the last one.
 std::vector<FoundAnswer> final_answers(std::string_view text, bool& hedged);
 
-// Behind the last "the answer is", "answer:" and the like, up to the end of the sentence; empty when there is none.
+// Behind the last "the answer is", "answer:" and the like, below a heading "Final Answer", up to the end of the
+// sentence; empty when there is none.
 std::string_view announced_answer(std::string_view text);
 
 // For texts without a marker: the last formula ($..$, \(..\), \[..\]), else the whole text when it is one short line

@@ -30,7 +30,11 @@ Same Comparison::any(NodeId a, NodeId b, int depth) {
   if (depth > kMaxCompareDepth || t_.full() || !work_.spend(1)) return Same::kUndecided;
   if (same_tree(t_, a, b)) return said(Same::kYes, "written the same");
   how_.clear();
-  if (t_.op(a) == Op::kRelation || t_.op(b) == Op::kRelation) return relations(a, b, depth);
+  if (t_.op(a) == Op::kRelation || t_.op(b) == Op::kRelation) {
+    const NodeId p = solved(a), q = solved(b);
+    if (p != a || q != b) return any(p, q, depth + 1);
+    return relations(a, b, depth);
+  }
   return peeled(a, b, depth);
 }
 
@@ -77,6 +81,18 @@ Same Comparison::units(NodeId a, NodeId b, int depth) {
   auto core_of = [&](NodeId n) { return t_.op(n) == Op::kUnit ? t_.kid(n, 0) : n; };
   // 5 m beside 5 \text{ m}: a letter that is a measure.
   auto with_letter = [&](NodeId n, std::string& unit, NodeId& core) {
+    if (t_.op(n) == Op::kDiv && t_.op(t_.kid(n, 1)) == Op::kSymbol) {  // 5 m/s
+      NodeId top = t_.kid(n, 0);
+      if (t_.op(top) != Op::kMul || t_.count(top) != 2 || t_.op(t_.kid(top, 0)) != Op::kNumber ||
+          t_.op(t_.kid(top, 1)) != Op::kSymbol)
+        return;
+      mpq_class factor;
+      const std::string speed = fold_unit(t_.name(t_.kid(top, 1)) + " per " + t_.name(t_.kid(n, 1)));
+      if (match_units(speed, "m per sec", factor) == UnitMatch::kUnrelated) return;
+      unit = speed;
+      core = t_.kid(top, 0);
+      return;
+    }
     if (t_.op(n) != Op::kMul || t_.count(n) != 2 || t_.op(t_.kid(n, 0)) != Op::kNumber ||
         t_.op(t_.kid(n, 1)) != Op::kSymbol)
       return;
@@ -180,7 +196,13 @@ Same Comparison::collections(NodeId a, NodeId b, int depth) {
     if (ordered_pair) return ordered(p, q, depth);
     return unordered(p, q, false, depth);
   }
-  bool in_order = profile_.ordered_lists && x == Op::kList && y == Op::kList;
+  auto all_named = [&](NodeId n) {
+    for (NodeId k : t_.kids(n)) {
+      if (t_.op(k) != Op::kRelation) return false;
+    }
+    return true;
+  };
+  bool in_order = profile_.ordered_lists && x == Op::kList && y == Op::kList && !(all_named(a) && all_named(b));
   if (in_order) return ordered(p, q, depth);
   bool repeats = profile_.repeats_matter && x != Op::kSet && y != Op::kSet;
   return unordered(p, q, repeats, depth);
@@ -257,8 +279,18 @@ Same Comparison::matrices(NodeId a, NodeId b, int depth) {
   }
   NodeId matrix = m ? a : b, other = m ? b : a;
   bool column = t_[matrix].payload == 1;
-  bool vector = t_.op(other) == Op::kTuple || t_.op(other) == Op::kVector;
-  if (column && vector) return ordered(t_.kids(a), t_.kids(b), depth);
+  auto vector = [&](NodeId v) {
+    return t_.op(v) == Op::kTuple || t_.op(v) == Op::kVector || (t_.op(v) == Op::kInterval && t_[v].detail == 3);
+  };
+  if (column && t_.op(other) != Op::kInterval && vector(other)) return ordered(t_.kids(a), t_.kids(b), depth);
+  if (vector(other)) {  // [[1, 2], [3, 4]]
+    std::vector<NodeId> cells;
+    for (NodeId row : t_.kids(other)) {
+      if (!vector(row) || t_.count(row) != t_[matrix].payload) return said(Same::kNo, "matrices of different shapes");
+      for (NodeId cell : t_.kids(row)) cells.push_back(cell);
+    }
+    return m ? ordered(t_.kids(matrix), cells, depth) : ordered(cells, t_.kids(matrix), depth);
+  }
   if (t_.count(matrix) == 1 && is_scalar(t_.op(other))) return scalars_.equal(t_.kid(matrix, 0), other);
   return said(Same::kNo, "a matrix and something else");
 }

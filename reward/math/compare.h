@@ -47,6 +47,9 @@ class Comparison {
   bool approximates(NodeId exact, NodeId decimal);
   NodeId difference(NodeId relation);
 
+  // linear_condition.cc: |2x - 1| < 3 as -1 < x < 2; what is no such condition comes back as it is
+  NodeId solved(NodeId relation);
+
   // expand.cc: 1 +- 2 to both values, percent and names off elements
   std::vector<NodeId> elements(NodeId n);
   NodeId with_sign(NodeId n, bool upper);

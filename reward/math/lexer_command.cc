@@ -23,8 +23,8 @@ bool swallows_argument(std::string_view name) {
 
 bool is_accent(std::string_view name) {
   static const std::unordered_set<std::string_view> kAccents{
-      "overline", "bar",     "vec",       "hat",       "tilde",     "dot",       "overrightarrow",
-      "widehat",  "overarc", "widetilde", "underline", "overparen", "wideparen", "mathring"};
+      "overline", "bar",     "vec",       "hat",       "tilde",     "dot",     "overrightarrow",
+      "widehat",  "overarc", "widetilde", "overparen", "wideparen", "mathring"};
   return kAccents.count(name) != 0;
 }
 
@@ -117,7 +117,7 @@ bool Lexer::named(std::string_view name, int depth) {
     return true;
   }
   if (is_accent(name)) {
-    push(Tok::kAccent, 0, name == "overline" || name == "underline" ? "bar" : name);
+    push(Tok::kAccent, 0, name == "overline" ? "bar" : name);
     return true;
   }
   if (name == "pmod") {

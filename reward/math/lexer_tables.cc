@@ -142,6 +142,7 @@ const SignTable& signs() {
                                 {"scriptstyle", 0},
                                 {"limits", 0},
                                 {"nolimits", 0},
+                                {"underline", 0},
                                 {"bf", 0},
                                 {"rm", 0},
                                 {"it", 0},

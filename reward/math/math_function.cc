@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "reward/math/answer_text.h"
+#include "reward/math/choice.h"
 #include "reward/math/compare.h"
 #include "reward/math/parser.h"
 #include "reward/math/profile.h"
@@ -33,6 +34,14 @@ std::string gold_text(std::string_view gold, const Profile& profile) {
   return std::string(gold);
 }
 
+// "The answer is not 34"; but "not defined" is an answer.
+bool is_denied(std::string_view text) {
+  if (!text.starts_with("not ")) return false;
+  const char next = text[std::min(text.find_first_not_of(' ', 4), text.size() - 1)];
+  return std::isdigit(static_cast<unsigned char>(next)) != 0 ||
+         std::string_view("$\\-(*").find(next) != std::string_view::npos;
+}
+
 struct Extracted {
   std::string text;
   std::string wrong;  // why it is wrong whatever it says
@@ -43,7 +52,9 @@ std::optional<Extracted> answer_text(std::string_view response, const Profile& p
   std::vector<FoundAnswer> finals = final_answers(response, hedged);
   if (!finals.empty()) {
     if (hedged) return Extracted{"", "more than one final answer: the text goes on with \"or\""};
-    return Extracted{joined(finals), ""};
+    std::string text = joined(finals);
+    const std::string_view announced = announced_answer(text);  // <answer>The answer is 34</answer>
+    return Extracted{announced.empty() ? text : std::string(announced), ""};
   }
   if (profile.closes_braces) {
     std::string_view open = open_box(response);
@@ -51,6 +62,7 @@ std::optional<Extracted> answer_text(std::string_view response, const Profile& p
   }
   std::string_view announced = announced_answer(response);
   if (!announced.empty()) {
+    if (is_denied(announced)) return Extracted{"", "says what the answer is not"};
     if (!profile.finds_unmarked) return Extracted{std::string(announced), ""};
     std::string formula = unmarked_answer(announced);
     return Extracted{formula.empty() ? std::string(announced) : formula, ""};
@@ -78,10 +90,10 @@ std::string commas_spaced(const std::string& text) {
   return out;
 }
 
-// 1,5 as 1.5; empty when it is no such number.
+// 1,5 as 1.5; empty when it is no such number (1,500 is none).
 std::string with_point(const std::string& text) {
   size_t comma = text.find(',');
-  if (comma == std::string::npos || comma == 0 || comma + 1 == text.size()) return "";
+  if (comma == std::string::npos || comma == 0 || comma + 1 == text.size() || comma + 4 == text.size()) return "";
   std::string out = text;
   out[comma] = '.';
   bool number = std::all_of(out.begin(), out.end(),
@@ -92,7 +104,7 @@ std::string with_point(const std::string& text) {
 class MathFunction : public Function {
  public:
   explicit MathFunction(const std::string& profile)
-      : profile_(find_profile(profile)), version_("math-2(" + profile_.name + ")") {}
+      : profile_(find_profile(profile)), version_("math-3(" + profile_.name + ")") {}
 
   const std::string& name() const override { return name_; }
   const std::string& version() const override { return version_; }
@@ -109,7 +121,8 @@ class MathFunction : public Function {
     std::optional<std::string_view> text = without_reasoning(r.response);
     if (!text) return make_verdict(Kind::kUnparsable, 0, "the reasoning is not closed: no </think> after <think>");
     Tree tree;
-    std::string why, gold = gold_text(r.ground_truth, *profile);
+    std::string why;
+    const auto [gold, parameter] = without_domain(gold_text(r.ground_truth, *profile));
     NodeId truth = parse_answer(tree, gold, *profile, why);
     if (truth == kNone) {
       Verdict v = make_verdict(Kind::kUnparsable, 0, fmt::format("ground_truth {}: {}", shown(r.ground_truth), why));
@@ -122,7 +135,9 @@ class MathFunction : public Function {
                           "no final answer: looked for \"#### 42\", \"\\boxed{42}\", \"<answer>42</answer>\" and \"the "
                           "answer is 42\"");
     if (!found->wrong.empty()) return make_verdict(Kind::kScore, 0, found->wrong);
-    return compare(tree, truth, gold, found->text, *profile);
+    const auto [answer, its_parameter] = without_domain(found->text);
+    if (!parameter.empty() && !its_parameter.empty()) truth = renamed(tree, truth, parameter, its_parameter);
+    return compare(tree, truth, gold, answer, *profile);
   }
 
  private:
@@ -137,11 +152,11 @@ class MathFunction : public Function {
                          const Profile& profile) {
     std::string why;
     NodeId answer = parse_answer(tree, text, profile, why);
-    if (answer == kNone) return make_verdict(Kind::kScore, 0, fmt::format("answer {}: {}", shown(text), why));
     Comparison comparison(tree, profile);
-    Same same = comparison.equal(truth, answer);
-    std::string how = comparison.how();
+    Same same = answer == kNone ? Same::kNo : comparison.equal(truth, answer);
+    std::string how = answer == kNone ? why : comparison.how();
     if (same == Same::kNo) same = read_otherwise(tree, truth, answer, gold, text, profile);
+    if (same == Same::kNo) same = as_choices(tree, truth, answer, gold, text, profile);
     switch (same) {
       case Same::kYes:
         return make_verdict(Kind::kScore, 1, fmt::format("{} = {} ({})", shown(gold), shown(text), how));
@@ -157,6 +172,7 @@ class MathFunction : public Function {
   // Where commas can be read in two ways, the other side says which.
   static Same read_otherwise(Tree& tree, NodeId truth, NodeId answer, const std::string& gold, const std::string& text,
                              const Profile& profile) {
+    if (answer == kNone) return Same::kNo;
     std::string why, other;
     bool spaced_answer = is_many(tree, truth) && !is_many(tree, answer) && text.find(',') != std::string::npos;
     bool spaced_gold = is_many(tree, answer) && !is_many(tree, truth) && gold.find(',') != std::string::npos;
@@ -174,6 +190,31 @@ class MathFunction : public Function {
     return Comparison(tree, profile).equal(truth, answer);
   }
 
+  // "(B) 12" says B, and 12. Where both sides name a letter, the letters decide, and what both say beside them.
+  static Same as_choices(Tree& tree, NodeId truth, NodeId answer, const std::string& gold, const std::string& text,
+                         const Profile& profile) {
+    const std::optional<Choice> wanted = read_choice(gold), said = read_choice(text);
+    if (!wanted && !said) return Same::kNo;
+    if (wanted && said && wanted->letter != said->letter) return Same::kNo;
+    if (wanted && said && (wanted->rest.empty() || said->rest.empty())) return Same::kYes;
+    std::string why;
+    if (wanted) truth = wanted->rest.empty() ? kNone : parse_answer(tree, wanted->rest, profile, why);
+    if (said) answer = said->rest.empty() ? kNone : parse_answer(tree, said->rest, profile, why);
+    if (truth == kNone || answer == kNone) return Same::kNo;
+    return Comparison(tree, profile).equal(truth, answer);
+  }
+
+  // k \pi for any integer k is n \pi for any integer n.
+  static NodeId renamed(Tree& tree, NodeId n, const std::string& from, const std::string& to) {
+    if (from == to || tree.full()) return n;
+    if (tree.op(n) == Op::kSymbol) return tree.name(n) == from ? tree.symbol(to) : n;
+    std::vector<NodeId> kids = tree.kids(n);
+    if (kids.empty()) return n;
+    for (NodeId& k : kids) k = renamed(tree, k, from, to);
+    const Node copy = tree[n];
+    return tree.add(copy.op, kids, copy.detail, copy.payload);
+  }
+
   const Profile& profile_;
   std::string name_ = "math", version_;
 };
@@ -185,7 +226,7 @@ std::unique_ptr<Function> make_math(const std::string& profile) { return std::ma
 bool gold_is_parsable(std::string_view text, const std::string& profile, std::string& why) {
   const Profile& p = find_profile(profile);
   Tree tree;
-  return parse_answer(tree, gold_text(text, p), p, why) != kNone;
+  return parse_answer(tree, without_domain(gold_text(text, p)).text, p, why) != kNone;
 }
 
 }  // namespace fulmen::reward::math

@@ -8,13 +8,22 @@
 
 namespace fulmen::reward::math {
 
-// Something that only names what follows: x, x_1, f(x), f^{-1}(x), AB, "area", (x, y).
+// Something that only names what follows: x, x_1, f(x), f^{-1}(x), dy/dx, AB, "area", (x, y).
 bool Comparison::bare(NodeId n) const {
   switch (t_.op(n)) {
     case Op::kSymbol:
     case Op::kText:
       return true;
     case Op::kUnit:  // \angle ABC: a letter and words
+      return t_.op(t_.kid(n, 0)) == Op::kSymbol;
+    case Op::kDiv: {  // dy/dx
+      auto differential = [&](NodeId k) {
+        return t_.op(k) == Op::kMul && t_.count(k) == 2 && t_.op(t_.kid(k, 0)) == Op::kSymbol &&
+               t_.op(t_.kid(k, 1)) == Op::kSymbol && t_.name(t_.kid(k, 0)) == "d";
+      };
+      return differential(t_.kid(n, 0)) && differential(t_.kid(n, 1));
+    }
+    case Op::kDerivative:
       return t_.op(t_.kid(n, 0)) == Op::kSymbol;
     case Op::kApply:
     case Op::kRatio:

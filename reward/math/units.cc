@@ -47,8 +47,8 @@ const std::unordered_map<std::string_view, Measure>& measures() {
                                                                        {"cup", {'G', 1, 16}},
                                                                        {"dollar", {'d', 1, 1}},
                                                                        {"cent", {'d', 1, 100}},
-                                                                       {"mph", {'s', 1, 1}},
-                                                                       {"kph", {'k', 1, 1}},
+                                                                       {"am", {'A', 1, 1}},
+                                                                       {"pm", {'P', 1, 1}},
                                                                        {"year", {'y', 12, 1}},
                                                                        {"month", {'y', 1, 1}}};
   return kMeasures;
@@ -56,20 +56,24 @@ const std::unordered_map<std::string_view, Measure>& measures() {
 
 const std::unordered_map<std::string_view, std::string_view>& aliases() {
   static const std::unordered_map<std::string_view, std::string_view> kAliases{
-      {"meter", "m"},        {"metre", "m"},        {"meters", "m"},       {"metres", "m"},       {"kilometer", "km"},
-      {"kilometers", "km"},  {"kilometre", "km"},   {"kilometres", "km"},  {"centimeter", "cm"},  {"centimeters", "cm"},
-      {"centimetres", "cm"}, {"millimeter", "mm"},  {"millimeters", "mm"}, {"in", "inch"},        {"inches", "inch"},
-      {"feet", "ft"},        {"foot", "ft"},        {"yard", "yd"},        {"yards", "yd"},       {"mi", "mile"},
-      {"miles", "mile"},     {"gram", "g"},         {"grams", "g"},        {"kilogram", "kg"},    {"kilograms", "kg"},
-      {"milligrams", "mg"},  {"lbs", "lb"},         {"pound", "lb"},       {"pounds", "lb"},      {"ounce", "oz"},
-      {"ounces", "oz"},      {"tons", "ton"},       {"second", "sec"},     {"seconds", "sec"},    {"s", "sec"},
-      {"min", "minute"},     {"mins", "minute"},    {"minutes", "minute"}, {"hr", "hour"},        {"hrs", "hour"},
-      {"h", "hour"},         {"hours", "hour"},     {"days", "day"},       {"weeks", "week"},     {"l", "liter"},
-      {"liters", "liter"},   {"litre", "liter"},    {"litres", "liter"},   {"milliliters", "ml"}, {"milliliter", "ml"},
-      {"gal", "gallon"},     {"gallons", "gallon"}, {"quarts", "quart"},   {"pints", "pint"},     {"cups", "cup"},
-      {"dollars", "dollar"}, {"usd", "dollar"},     {"bucks", "dollar"},   {"cents", "cent"},     {"years", "year"},
-      {"months", "month"},   {"deg", "degree"},     {"degrees", "degree"}, {"sq", "square"},      {"cu", "cubic"},
-      {"kmh", "kph"},        {"units", "unit"}};
+      {"meter", "m"},        {"metre", "m"},         {"meters", "m"},        {"metres", "m"},
+      {"kilometer", "km"},   {"kilometers", "km"},   {"kilometre", "km"},    {"kilometres", "km"},
+      {"centimeter", "cm"},  {"centimeters", "cm"},  {"centimetres", "cm"},  {"millimeter", "mm"},
+      {"millimeters", "mm"}, {"in", "inch"},         {"inches", "inch"},     {"feet", "ft"},
+      {"foot", "ft"},        {"yard", "yd"},         {"yards", "yd"},        {"mi", "mile"},
+      {"miles", "mile"},     {"gram", "g"},          {"grams", "g"},         {"kilogram", "kg"},
+      {"kilograms", "kg"},   {"milligrams", "mg"},   {"lbs", "lb"},          {"pound", "lb"},
+      {"pounds", "lb"},      {"ounce", "oz"},        {"ounces", "oz"},       {"tons", "ton"},
+      {"second", "sec"},     {"seconds", "sec"},     {"s", "sec"},           {"min", "minute"},
+      {"mins", "minute"},    {"minutes", "minute"},  {"hr", "hour"},         {"hrs", "hour"},
+      {"h", "hour"},         {"hours", "hour"},      {"days", "day"},        {"weeks", "week"},
+      {"l", "liter"},        {"liters", "liter"},    {"litre", "liter"},     {"litres", "liter"},
+      {"milliliters", "ml"}, {"milliliter", "ml"},   {"gal", "gallon"},      {"gallons", "gallon"},
+      {"quarts", "quart"},   {"pints", "pint"},      {"cups", "cup"},        {"dollars", "dollar"},
+      {"usd", "dollar"},     {"bucks", "dollar"},    {"cents", "cent"},      {"years", "year"},
+      {"months", "month"},   {"deg", "degree"},      {"degrees", "degree"},  {"sq", "square"},
+      {"cu", "cubic"},       {"kmh", "km per hour"}, {"kph", "km per hour"}, {"mph", "mile per hour"},
+      {"units", "unit"}};
   return kAliases;
 }
 

@@ -2,18 +2,35 @@
 RESULT = 4
 
 
+STANDARD = ("collections", "math", "itertools", "functools", "heapq", "bisect", "fractions", "decimal", "datetime",
+            "copy", "operator", "string")
+
+
+def standard_value(name):
+    """What tests mean by a name of the standard library that they did not import; None when there is none."""
+    if name in sys.stdlib_module_names:
+        return __import__(name)
+    for module in STANDARD:
+        value = getattr(__import__(module), name, None)
+        if value is not None and not name.startswith("_") and not isinstance(value, types.ModuleType):
+            return value
+    return None
+
+
 class TestNames(dict):
-    """Globals of the tests. A name they lack is the candidate's, except where a builtin has it."""
+    """Globals of the tests. A name they lack is the candidate's, except where a builtin or the standard library has it
+    and another name is the function under test: a Counter or a math of the candidate's own would compare as it likes."""
 
     def __init__(self, peer, candidate_names):
         super().__init__(__name__="tests", __builtins__=builtins)
         self.peer, self.candidate_names = peer, candidate_names
 
     def __missing__(self, name):
-        if hasattr(builtins, name) and name not in self.candidate_names:
+        if name not in self.candidate_names and hasattr(builtins, name) or name.startswith("__"):
             raise KeyError(name)
-        if name.startswith("__"):
-            raise KeyError(name)
+        if name not in self.candidate_names and (value := standard_value(name)) is not None:
+            self[name] = value
+            return value
         found = self.peer.request("resolve", name)
         if "module" in found:
             top = str(found["module"]).split(".")[0]
@@ -82,12 +99,17 @@ def run_tests(payload):
         asserted[0] += n
 
     trees = [ast.parse(t) for t in payload["tests"]]
-    entry = payload.get("entry")
+    entry = payload.get("entry")  # a name, or Solution().name
+    top = entry and entry.split(".")[0].split("(")[0]
     called = called_names(trees)
-    if not entry and called and all(hasattr(builtins, n) for n in called):
-        candidate_names = called  # the function under test is named as a builtin: there is no other
-    else:
-        candidate_names = {entry} if entry else set()
+    known = {n for n in called if hasattr(builtins, n)}
+    standard = {n for n in called - known if standard_value(n) is not None}
+    if entry:
+        candidate_names = {top}
+    elif called - known - standard:
+        candidate_names = set()
+    else:  # the function under test is named as something standard: there is no other
+        candidate_names = standard or called
     peer = Peer(None)
     names = TestNames(peer, candidate_names)
     peer.allowed = test_policy(names)
@@ -102,16 +124,23 @@ def run_tests(payload):
     if failed is not None:
         messages.append("the program does not load: " + str(failed)[:300])
         return result()
+
+    def attribute(name):
+        try:
+            return names[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
     for name in ("solution", "program", "main"):
         module = types.ModuleType(name)
-        module.__getattr__ = lambda n: names[n]
+        module.__getattr__ = attribute
         sys.modules[name] = module
     if payload.get("prelude"):  # helpers that stand in the prompt are the tests' own, not the candidate's
         try:
             exec(compile(payload["prelude"], "prompt.py", "exec"), names)
         except Exception:
             pass
-        names.pop(entry, None)
+        names.pop(top, None)
     try:
         exec(compile(payload.get("setup") or "", "setup.py", "exec"), names)
         for number, tree in enumerate(trees):
@@ -120,7 +149,7 @@ def run_tests(payload):
                 code = compile(ast.fix_missing_locations(Counted().visit(tree)), f"test {number}", "exec")
                 exec(code, names)
                 if asserted[0] == before and entry and "check" in names:
-                    names["check"](names[entry])
+                    names["check"](names[entry] if entry == top else eval(entry, names))
                 if asserted[0] == before:
                     run_unit_cases(names)
                 good, text = True, ""

@@ -101,19 +101,28 @@ class Remote:
     def __setitem__(self, key, value):
         self._peer.request("setitem", self, key, value)
 
-    def __contains__(self, value):
-        return bool(self._peer.request("contains", self, value))
+    def __contains__(self, value):  # looked for here: the candidate would say yes
+        return value in self._peer.request("list", self)
+
+    def _arithmetic(self, operation, other):
+        """abs(f(x) - 2) < 1e-6 must not be the candidate's to decide: with a plain operand the result is an object."""
+        result = self._peer.request(operation, self, other)
+        if not isinstance(other, Remote) and not isinstance(result, Remote):
+            raise TypeError(f"{operation} of an object of the program and a {type(other).__name__}")
+        return result
 
     def __add__(self, other):
-        return self._peer.request("add", self, other)
+        return self._arithmetic("add", other)
 
     def __sub__(self, other):
-        return self._peer.request("sub", self, other)
+        return self._arithmetic("sub", other)
 
     def __mul__(self, other):
-        return self._peer.request("mul", self, other)
+        return self._arithmetic("mul", other)
 
     def __lt__(self, other):
+        if not isinstance(other, Remote):
+            return NotImplemented
         return bool(self._peer.request("lt", self, other))
 
 
@@ -126,7 +135,7 @@ def list_of(value):
 
 OPERATIONS = {
     "getattr": getattr, "setattr": setattr, "list": list_of, "next": next, "bool": bool, "len": len, "str": str,
-    "repr": repr, "getitem": operator.getitem, "setitem": operator.setitem, "contains": operator.contains,
+    "repr": repr, "getitem": operator.getitem, "setitem": operator.setitem,
     "add": operator.add, "sub": operator.sub, "mul": operator.mul, "lt": operator.lt, "eq": operator.eq,
 }
 
@@ -309,7 +318,10 @@ class Peer:
 
     def call(self, target, args, kwargs):
         self.send({"do": "call", "args": [self.plain(target), self.plain(list(args)), self.plain(kwargs)]})
-        message = self.wait()
+        try:
+            message = self.wait()
+        except StopIteration as e:  # would end a map() of the tests, and all() of nothing is true
+            raise RuntimeError(f"StopIteration: {e}") from None
         for ours, theirs in zip(args, message.get("changed", ())):
             replace_content(ours, decode(theirs, self.reference))
         return decode(message["value"], self.reference)

@@ -96,19 +96,37 @@ def run_script(payload):
     load_module(payload, "__main__")
 
 
+def takes_by_name(target, args):
+    """{"nums": [1, 2], "k": 1} for a function of nums and k."""
+    if len(args) != 1 or not isinstance(args[0], dict) or not args[0]:
+        return False
+    import inspect
+    try:
+        parameters = inspect.signature(target).parameters
+        inspect.signature(target).bind(**args[0])
+    except (TypeError, ValueError):
+        return False
+    return all(name in parameters for name in args[0])
+
+
 def run_call(payload):
     module = load_module(payload, "solution")
     target = module
-    names = payload["entry"].split(".")
+    names = payload["entry"].replace("()", "").split(".")
     if not hasattr(module, names[0]) and hasattr(module, "Solution"):
         names.insert(0, "Solution")
     for number, name in enumerate(names):
         target = getattr(target, name)
         if isinstance(target, type) and number + 1 < len(names):
             target = target()
-    result = target(*payload["args"])
+    args = payload["args"]
+    if takes_by_name(target, args):
+        args = list(args[0].values())
+        result = target(**payload["args"][0])
+    else:
+        result = target(*args)
     if result is None and payload.get("in_place"):
-        result = payload["args"][0]
+        result = args[0]
     if isinstance(result, types.GeneratorType):
         result = list_of(result)
     write_all(RESULT, json.dumps(encode(result, None)).encode())

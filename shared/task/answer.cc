@@ -40,6 +40,17 @@ std::vector<std::string_view> split(std::string_view s, F&& is_separator) {
   return out;
 }
 
+// Without a code fence around all of it: only dress here, between the tags.
+std::string_view unfenced(std::string_view s) {
+  constexpr std::string_view kFence = "```";
+  const size_t line = s.find('\n');
+  if (s.size() < 2 * kFence.size() || !s.starts_with(kFence) || !s.ends_with(kFence) || line == std::string_view::npos)
+    return s;
+  s.remove_suffix(kFence.size());
+  const std::string_view inside = line + 1 < s.size() ? trimmed(s.substr(line + 1)) : std::string_view();
+  return inside.find(kFence) == std::string_view::npos ? inside : s;
+}
+
 }  // namespace
 
 FinalAnswer final_answer(std::string_view response) {
@@ -58,7 +69,7 @@ FinalAnswer final_answer(std::string_view response) {
     if (stray == std::string_view::npos) return none("<answer> is not closed");
     if (rest->substr(begin, stray - begin).find(kOpen) != std::string_view::npos)
       return none("<answer> is opened inside another");
-    found.push_back(trimmed(rest->substr(begin, stray - begin)));
+    found.push_back(unfenced(trimmed(rest->substr(begin, stray - begin))));
     at = stray + kClose.size();
   }
   return last_if_all_agree(found, "<answer>");

@@ -6,7 +6,8 @@
 //   2. Of several <answer> blocks the last counts, if all say the same (white space aside). Different ones are hedging:
 //      no answer. A block that is not closed, or opened inside another: no answer.
 //   3. A block longer than kMaxAnswer bytes, or empty: no answer.
-// Python lists, code fences, \boxed{} and the like are no answers: one form, so that nobody is paid for guessing which.
+//   4. A code fence around all that stands between the tags is dress. Outside them code fences, Python lists, \boxed{}
+//      and the like are no answers: one form, so that nobody is paid for guessing which.
 
 #include <cstdint>
 #include <optional>

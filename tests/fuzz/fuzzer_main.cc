@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "tests/fuzz/math_targets.h"
+#include "tests/fuzz/reward_targets.h"
 #include "tests/fuzz/targets.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

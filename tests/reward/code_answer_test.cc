@@ -31,6 +31,26 @@ TEST(ExtractCode, TheWholeTextWithoutAFence) {
   EXPECT_EQ(extract_code("```python\n\n```", "python"), "");
 }
 
+TEST(ExtractCode, ABlockThatDefinesTheFunctionComesBeforeALaterOneThatUsesIt) {
+  const std::string two = "```python\ndef f(x):\n  return x\n```\nUse it:\n```python\nprint(f(1))\n```\n";
+  EXPECT_EQ(extract_code(two, "python", "f"), "def f(x):\n  return x\n");
+  EXPECT_EQ(extract_code(two, "python"), "print(f(1))\n");
+  EXPECT_EQ(extract_code(two + "```python\ndef f(x):\n  return 2\n```", "python", "f"), "def f(x):\n  return 2\n");
+  EXPECT_EQ(extract_code(two, "python", "g"), "print(f(1))\n");
+  EXPECT_EQ(
+      extract_code("```python\nclass Solution:\n  pass\n```\n```python\nSolution()\n```", "python", "Solution().f"),
+      "class Solution:\n  pass\n");
+  EXPECT_EQ(extract_code("```\nf = abs\n```\n```\n3\n```", "python", "f"), "f = abs\n");
+  EXPECT_EQ(extract_code("I say <answer>\nx = 1\n</answer>", "python"), "\nx = 1\n");
+}
+
+TEST(ExtractCode, FencesMayBeIndentedOrOfTildes) {
+  EXPECT_EQ(extract_code("1. So:\n   ```python\n   if x:\n     y()\n\n   z\n   ```\n", "python"),
+            "if x:\n  y()\n\nz\n");
+  EXPECT_EQ(extract_code("~~~python\ns = '```'\n~~~", "python"), "s = '```'\n");
+  EXPECT_EQ(extract_code("```python\n~~~\n```", "python"), "~~~\n");
+}
+
 TEST(ExtractCode, KeepsIndentationAndInnerFences) {
   EXPECT_EQ(extract_code("```python\n    return 1\n```", "python"), "    return 1\n");
   EXPECT_EQ(extract_code("````python\ns = '''\n```\n'''\n````", "python"), "s = '''\n```\n'''\n");
@@ -64,8 +84,10 @@ TEST(CodeTests, StdinForms) {
        {R"({"tests":[{"input":"1\n","output":"2\n"}]})", R"({"tests":{"inputs":["1\n"],"outputs":["2\n"]}})",
         R"({"tests":"[{\"input\":\"1\\n\",\"output\":\"2\\n\"}]"})", R"({"inputs":["1\n"],"outputs":["2\n"]})",
         R"({"input_output":{"inputs":["1\n"],"outputs":["2\n"]}})",
-        R"({"test_cases":[{"stdin":"1\n","expected_output":"2\n"}]})",
-        R"({"tests":[{"input":["1"],"output":["2"]}]})"}) {
+        R"({"test_cases":[{"stdin":"1\n","expected_output":"2\n"}]})", R"({"tests":[{"input":["1"],"output":["2"]}]})",
+        R"({"tests":[["1\n","2\n"]]})",
+        R"({"public_tests":{"input":["1\n"],"output":["2\n"]},"private_tests":{"input":[],"output":[]}})",
+        R"({"public_test_cases":"[{\"input\":\"1\\n\",\"output\":\"2\\n\",\"testtype\":\"stdin\"}]"})"}) {
     const CodeTests t = read(extra);
     EXPECT_EQ(t.form, Form::kInputOutput) << extra;
     ASSERT_EQ(t.cases.size(), 1u) << extra;
@@ -74,6 +96,11 @@ TEST(CodeTests, StdinForms) {
   }
   EXPECT_EQ(read("{}", R"({"inputs":["1"],"outputs":["2"]})").cases.size(), 1u);
   EXPECT_EQ(read("{}", R"([{"input":"1","output":"2"}])").cases.size(), 1u);
+  EXPECT_EQ(
+      read(R"({"public_tests":{"input":["1"],"output":["2"]},"private_tests":{"input":["1","2"],"output":["2","3"]},
+                     "generated_tests":{"input":["9"],"output":["9"]}})")
+          .cases.size(),
+      4u);
 }
 
 TEST(CodeTests, CallForms) {

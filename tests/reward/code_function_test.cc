@@ -169,6 +169,57 @@ TEST_F(CodeReward, CheatsDoNotPass) {
   }
 }
 
+TEST_F(CodeReward, ObjectsDoNotDecideComparisonsWithPlainValues) {
+  const std::vector<std::pair<std::string, std::string>> cheats{
+      {"class A:\n  def __sub__(s, o): return 0\n  __add__ = __mul__ = __sub__\ndef f(x): return A()",
+       "assert abs(f(2) - 4) < 1e-6"},
+      {"class A:\n  def __sub__(s, o): return 0\ndef f(x): return A()", "assert round(f(2) - 4, 3) == 0"},
+      {"class A:\n  def __lt__(s, o): return True\n  __gt__ = __lt__\ndef f(x): return A()", "assert f(2) < 5"},
+      {"class A:\n  def __contains__(s, o): return True\ndef f(x): return A()", "assert 4 in f(2)"},
+      {"class A:\n  def __contains__(s, o): return True\n  def __iter__(s): return iter([1])\ndef f(x): return A()",
+       "assert 4 in f(2)"},
+      {"def f(x): raise StopIteration", "assert all(map(lambda c: f(c[0]) == c[1], [(2, 4), (3, 6)]))"},
+      {"class math:\n  def isclose(*a, **k): return True\ndef f(x): return 1", "assert math.isclose(f(2), 4)"},
+      {"def isclose(*a, **k): return True\ndef f(x): return 1", "assert isclose(f(2), 4)"},
+      {"def Counter(x): return 0\ndef f(x): return 1", "assert Counter(f(2)) == Counter([1, 2])"},
+      {"class re:\n  def match(*a): return True\ndef f(x): return ''", "assert re.match('a+', f(2))"},
+  };
+  for (const auto& [code, test] : cheats) expect(0, code, {{"test_list", {test}}});
+  // What a class is for still works.
+  expect(
+      1,
+      "class V:\n  def __init__(s, x): s.x = x\n  def __add__(s, o): return V(s.x + o.x)\n  def __mul__(s, k): return "
+      "V(s.x * k)\n  def __lt__(s, o): return s.x < o.x\n  def __iter__(s): return iter([s.x])",
+      {{"test_list",
+        {"assert (V(1) + V(2)).x == 3", "assert (V(2) * 4).x == 8", "assert V(1) < V(2)",
+         "assert 5 in V(5) and 6 not in V(5)"}}});
+  expect(1, "from collections import Counter\ndef f(x): return list(x)",
+         {{"test_list", {"assert Counter(f('aa')) == Counter('aa')"}}});
+  expect(1, "def gcd(a, b):\n  while b: a, b = b, a % b\n  return a", {{"test_list", {"assert gcd(4, 6) == 2"}}});
+  expect(0, "def gcd(a, b): return 1", {{"test_list", {"assert gcd(4, 6) == 2"}}});
+}
+
+TEST_F(CodeReward, FunctionsOfASolutionClass) {
+  const std::string code = "class Solution:\n  def add(self, a: int, b: int) -> int:\n    return a + b\n";
+  const std::string fenced = "```python\n" + code + "```\nIt is used so:\n```python\nprint(Solution().add(1, 2))\n```";
+  for (const char* entry : {"add", "Solution.add", "Solution().add"}) {
+    const Json call{{"fn_name", entry}, {"inputs", {{1, 2}, {3, 4}}}, {"outputs", {3, 7}}};
+    expect(1, entry == std::string("add") ? code : fenced, call);
+    const Json named{{"entry_point", entry}, {"tests", {{{"input", {{"b", 2}, {"a", 1}}}, {"output", 3}}}}};
+    expect(1, code, named);
+  }
+  const Json imported{{"test",
+                       "from solution import add\nimport solution\n\ndef test_add():\n    assert add(1, 2) == 3\n    "
+                       "assert solution.add(1, 1) == 2\n    assert not hasattr(solution, 'absent')\n"}};
+  expect(1, "def add(a, b): return a + b", imported);
+  expect(0, "def add(a, b): return a - b", imported);
+  const Json check{{"test", "def check(candidate):\n    assert candidate(a = 1, b = 2) == 3\n"},
+                   {"entry_point", "Solution().add"}};
+  expect(1, fenced, check, "from typing import *\n");
+  expect(0, "class Solution:\n  def add(self, a, b): return a - b\n", check, "from typing import *\n");
+  expect(1, "def first(d): return d['a']", {{"fn_name", "first"}, {"inputs", {{{{"a", 5}}}}}, {"outputs", {5}}});
+}
+
 TEST_F(CodeReward, TestsThatAssertNothingAreAnError) {
   EXPECT_EQ(score("x = 1", {{"test_list", {"y = 2"}}}).kind, Kind::kError);
   EXPECT_EQ(score("x = 1", {{"tests", Json::array()}}).kind, Kind::kError);

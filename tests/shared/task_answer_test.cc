@@ -18,6 +18,10 @@ TEST(FinalAnswer, IsTheLastBlockBehindTheReasoning) {
   EXPECT_EQ(found("so <answer>\n 1 2\n3 4\n</answer> done"), "1 2\n3 4");
   EXPECT_EQ(found("<think>maybe <answer>1</answer></think><answer>2</answer>"), "2");
   EXPECT_EQ(found("thought without a tag </think> <answer>2</answer>"), "2");
+  EXPECT_EQ(found("<answer>\n```python\n1 2\n3 4\n```\n</answer>"), "1 2\n3 4");
+  EXPECT_EQ(found("<answer>```\n7\n```</answer>"), "7");
+  EXPECT_EQ(found("<answer>```\n1\n```\n```\n2\n```</answer>").substr(0, 3), "```") << "two fences are no dress";
+  EXPECT_EQ(found("<answer>```\n```</answer>").substr(0, 4), "none");
   EXPECT_EQ(found("<answer>1  2</answer> again <answer>1 2</answer>"), "1 2");
 }
 

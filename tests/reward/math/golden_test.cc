@@ -1,7 +1,7 @@
 // The verifier over pieces of public data (tests/golden/math/NOTES).
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <ctime>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -53,6 +53,24 @@ TEST(MathGolden, AgreesWithThePublishersOfModelAnswers) {
   }
 }
 
+TEST(MathGolden, EveryProfileGivesItsOwnVerdict) {
+  const std::unique_ptr<Function> functions[] = {make_math("strict"), make_math("math-verify"), make_math("hendrycks")};
+  size_t checked = 0;
+  for (const Json& row : golden("adversarial.jsonl")) {
+    Record r;
+    r.ground_truth = row["gold"];
+    r.response = row["response"];
+    for (size_t i = 0; i < 3; i++) {
+      const char want = row["verdicts"].get<std::string>().at(i);
+      if (want == '.') continue;
+      const Verdict v = functions[i]->score(r);
+      EXPECT_EQ(accepted(v), want == '1') << functions[i]->version() << ": " << row << ": " << v.detail;
+      checked++;
+    }
+  }
+  EXPECT_GT(checked, 1800u);
+}
+
 TEST(MathGolden, NoExploitGetsAVerdictAgainstItsLabel) {
   for (const Json& row : golden("exploits.jsonl")) {
     const Verdict v = judge(row["gold"], row["response"]);
@@ -85,11 +103,11 @@ TEST(MathGolden, BombsEndQuicklyAndAreNotRight) {
                                           many("\\sin(", 90) + "x" + many(")", 90),
                                           many("\\Gamma(x)!", 200)};
   for (const std::string& answer : bombs) {
-    const auto start = std::chrono::steady_clock::now();
+    const std::clock_t start = std::clock();
     EXPECT_FALSE(accepted(judge("34", "\\boxed{" + answer + "}"))) << answer.substr(0, 40);
-    longest = std::max(longest, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    longest = std::max(longest, static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC);
   }
-  EXPECT_LT(longest, 2) << "seconds";
+  EXPECT_LT(longest, 2) << "seconds of CPU time";
 }
 
 std::string plain(const std::string& name) {
