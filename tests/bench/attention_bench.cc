@@ -101,9 +101,10 @@ void decode_row(int n, int threads, const Options& options) {
                                     {"blocks f32", [&] { bench.blocks(f32); }},
                                     {"blocks bf16", [&] { bench.blocks(bf16); }}},
                                    options, threads > 1);
-  std::printf("%-24s %7d %12.1f %12.1f %12.1f %10s %10s %8.0f%%\n", name.c_str(), threads, r.seconds[0] / kBlock * 1e6,
+  const std::string row = "lightning " + name + ", threads " + std::to_string(threads) + ", bf16 block";
+  std::printf("%-24s %7d %12.1f %12.1f %12.1f %10s %16s %8.0f%%\n", name.c_str(), threads, r.seconds[0] / kBlock * 1e6,
               r.seconds[1] / kBlock * 1e6, r.seconds[2] / kBlock * 1e6, ratio_text(r.ratio[1], r.quiet()).c_str(),
-              ratio_text(r.ratio[2], r.quiet()).c_str(), 100 * r.others);
+              judge(row, r.ratio[2], {Bar::kAtMost, 1.6}, r.quiet()).c_str(), 100 * r.others);
   std::fflush(stdout);
 }
 
@@ -153,18 +154,19 @@ void learner_row(int T, int threads, const Options& options) {
                   }}},
                 options, threads > 1);
   const double per = 1e9 / (static_cast<double>(T) * H);
-  std::printf("%-24s %7d %12.0f %12.0f %12.0f %10s %10s %8.0f%%\n", name.c_str(), threads, r.seconds[0] * per,
-              r.seconds[1] * per, r.seconds[2] * per, ratio_text(r.ratio[1], r.quiet()).c_str(),
+  const std::string row = "lightning " + name + ", threads " + std::to_string(threads) + ", blocks";
+  std::printf("%-24s %7d %12.0f %12.0f %12.0f %16s %10s %8.0f%%\n", name.c_str(), threads, r.seconds[0] * per,
+              r.seconds[1] * per, r.seconds[2] * per, judge(row, r.ratio[1], {Bar::kAtMost, 1.0}, r.quiet()).c_str(),
               ratio_text(r.ratio[2], r.quiet()).c_str(), 100 * r.others);
   std::fflush(stdout);
 }
 
 void run_lightning(const Options& options) {
-  std::printf("%-24s %7s %12s %12s %12s %10s %10s %9s\n", "64 heads; us per step", "threads", "recurrent", "f32 block",
+  std::printf("%-24s %7s %12s %12s %12s %10s %16s %9s\n", "64 heads; us per step", "threads", "recurrent", "f32 block",
               "bf16 block", "f32 ratio", "bf16 ratio", "others");
   for (int threads : options.threads)
     for (int n : {1, 4, 16}) decode_row(n, threads, options);
-  std::printf("%-24s %7s %12s %12s %12s %10s %10s %9s\n", "ns per token and head", "threads", "recurrent", "blocks",
+  std::printf("%-24s %7s %12s %12s %12s %16s %10s %9s\n", "ns per token and head", "threads", "recurrent", "blocks",
               "gradient", "ratio", "gradient", "others");
   for (int threads : options.threads) learner_row(2048, threads, options);
 }
@@ -203,10 +205,12 @@ void softmax_decode_row(int n, int context, int group, DType kv, int threads, co
                                    options, threads > 1);
   const double gb = 2e-9 * static_cast<double>(values) * static_cast<double>(kernels::dtype_bytes(kv));
   const Limits& l = limits(threads);
-  std::printf("%-32s %7d %8.1f %10.1f %14s %8.0f%%\n", name.c_str(), threads, gb / r.seconds[0],
-              4e-9 * n * context * H * kD / r.seconds[0],
-              ratio_text(gb / r.seconds[0] / l.read_gbs, r.quiet() && l.others <= Quiet::kLimit).c_str(),
-              100 * r.others);
+  const std::string row = "softmax decode " + name + ", threads " + std::to_string(threads);
+  std::printf(
+      "%-32s %7d %8.1f %10.1f %16s %8.0f%%\n", name.c_str(), threads, gb / r.seconds[0],
+      4e-9 * n * context * H * kD / r.seconds[0],
+      judge(row, gb / r.seconds[0] / l.read_gbs, {Bar::kAtLeast, 0.75}, r.quiet() && l.others <= Quiet::kLimit).c_str(),
+      100 * r.others);
   std::fflush(stdout);
 }
 
@@ -249,14 +253,15 @@ void softmax_learner_row(int T, int group, int threads, const Options& options) 
   };
   const Race::Result r = Race::run({{"forward", forward}, {"gradient", backward}}, options, threads > 1);
   const double gflop = 2e-9 * R * T * H * kD, peak = limits(threads).fma_gflops;  // causal half of 4 T^2 D
-  std::printf("%-32s %7d %10.1f %6.0f%% %10.1f %6.0f%% %8.0f%%\n", name.c_str(), threads, gflop / r.seconds[0],
-              100 * gflop / r.seconds[0] / peak, 2.5 * gflop / r.seconds[1], 250 * gflop / r.seconds[1] / peak,
-              100 * r.others);
+  const bool quiet = r.quiet() && limits(threads).others <= Quiet::kLimit;
+  std::printf("%-32s %7d %10.1f %7s %10.1f %7s %8.0f%%\n", name.c_str(), threads, gflop / r.seconds[0],
+              share_text(gflop / r.seconds[0] / peak, quiet).c_str(), 2.5 * gflop / r.seconds[1],
+              share_text(2.5 * gflop / r.seconds[1] / peak, quiet).c_str(), 100 * r.others);
   std::fflush(stdout);
 }
 
 void run_attention(const Options& options) {
-  std::printf("%-32s %7s %8s %10s %14s %9s\n", "decode: sequences x context", "threads", "GB/s", "GFLOP/s",
+  std::printf("%-32s %7s %8s %10s %16s %9s\n", "decode: sequences x context", "threads", "GB/s", "GFLOP/s",
               "of read rate", "others");
   for (int threads : options.threads)
     for (DType kv : {DType::kF32, DType::kBf16})

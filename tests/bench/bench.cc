@@ -22,6 +22,16 @@ std::vector<TableEntry>& registry() {
   return entries;
 }
 
+struct Judged {
+  std::string row, text;
+  bool quiet, reached;
+};
+
+std::vector<Judged>& judged() {
+  static std::vector<Judged> list;
+  return list;
+}
+
 // Busy seconds of all processors since boot, steal included.
 double busy_seconds() {
   std::ifstream stat("/proc/stat");
@@ -121,6 +131,35 @@ std::string ratio_text(double ratio, bool quiet) {
   char text[32];
   std::snprintf(text, sizeof text, "%.2f", ratio);
   return text;
+}
+
+std::string share_text(double share, bool quiet) {
+  if (!quiet) return "noisy";
+  char text[32];
+  std::snprintf(text, sizeof text, "%.0f%%", 100 * share);
+  return text;
+}
+
+std::string judge(const std::string& row, double ratio, Bar bar, bool quiet) {
+  const bool reached = bar.side == Bar::kAtLeast ? ratio >= bar.wanted : ratio <= bar.wanted;
+  char text[48] = "noisy";
+  if (quiet)
+    std::snprintf(text, sizeof text, "%.2f %s %.2f %s", ratio, bar.side == Bar::kAtLeast ? ">=" : "<=", bar.wanted,
+                  reached ? "ok" : "NO");
+  judged().push_back({row, text, quiet, reached});
+  return text;
+}
+
+void print_bars() {
+  int reached = 0, missed = 0, noisy = 0;
+  for (const Judged& j : judged()) ++(!j.quiet ? noisy : j.reached ? reached : missed);
+  if (judged().empty()) return;
+  std::printf("\nbars: %d reached, %d missed, %d not measured (others took more than %.0f %% of a core)\n", reached,
+              missed, noisy, 100 * Quiet::kLimit);
+  for (const Judged& j : judged())
+    if (!j.quiet || !j.reached) std::printf("  %-64s %s\n", j.row.c_str(), j.text.c_str());
+  if (noisy > 0)
+    std::printf("  to measure the noisy ones again, on an idle machine: fulmen bench TABLE --filter ROW\n");
 }
 
 void AlignedFree::operator()(void* p) const { std::free(p); }

@@ -5,6 +5,7 @@
 // - Others' use of the processor is read from /proc/stat around every measurement; above 10 % of a core no ratio is
 // printed.
 // - The limits of the machine (limits.h) are measured in the same run.
+// - A ratio that has a bar is printed beside it, and the run closes with the bars reached, missed and not measured.
 
 #include <cstddef>
 #include <functional>
@@ -18,6 +19,7 @@ struct Options {
   std::string filter;  // rows whose name contains this
   std::vector<int> threads = {1, 2};
   double seconds_per_case = 0.25;  // of timing for each contender
+  bool quick = false;              // only rows that take little time and memory
 };
 
 // Called by fulmen-bench with the options of the command line; prints to stdout.
@@ -67,8 +69,18 @@ class Race {
 
 double median(std::vector<double> v);
 
-// "1.23", or "noisy" when others took too much.
+// "1.23" and "123%", or "noisy" when others took too much.
 std::string ratio_text(double ratio, bool quiet);
+std::string share_text(double share, bool quiet);
+
+// What is asked of a ratio.
+struct Bar {
+  enum Side { kAtLeast, kAtMost } side;
+  double wanted;
+};
+// "0.95 >= 0.80 ok", "0.72 >= 0.80 NO" or "noisy"; `row` names the figure in the closing table.
+std::string judge(const std::string& row, double ratio, Bar bar, bool quiet);
+void print_bars();  // the closing table; nothing where nothing was judged
 
 // n floats in [-1, 1), 64-byte aligned, on huge pages where the kernel gives them.
 struct AlignedFree {

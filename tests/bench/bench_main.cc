@@ -1,4 +1,5 @@
-// fulmen-bench [TABLE ...] [--threads 1,2] [--filter TEXT] [--seconds S]: prints the tables, all of them by default.
+// fulmen-bench [TABLE ...] [--quick] [--threads 1,2] [--filter TEXT] [--seconds S]: prints the tables, all of them by
+// default, and which bars were reached.
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -10,6 +11,8 @@
 #include "tests/bench/bench.h"
 #include "tests/bench/limits.h"
 
+constexpr double kQuickSeconds = 0.08;
+
 int main(int argc, char** argv) {
   using namespace fulmen::bench;
   Options options;
@@ -19,15 +22,20 @@ int main(int argc, char** argv) {
   app.add_option("--threads", options.threads, "thread counts, e.g. 1,2")->delimiter(',')->check(CLI::PositiveNumber);
   app.add_option("--filter", options.filter, "only rows whose name contains this");
   app.add_option("--seconds", options.seconds_per_case, "seconds of timing per contender and row");
+  app.add_flag("--quick", options.quick, "all threads only, short timing, neither the largest products nor shape M");
   CLI11_PARSE(app, argc, argv);
+  if (options.quick) {
+    if (app.count("--threads") == 0) options.threads = {options.threads.back()};
+    if (app.count("--seconds") == 0) options.seconds_per_case = kQuickSeconds;
+  }
+  for (const std::string& name : wanted) {
+    if (std::any_of(tables().begin(), tables().end(), [&](const auto& t) { return t.name == name; })) continue;
+    std::string all;
+    for (const TableEntry& t : tables()) all += std::string(" ") + t.name;
+    std::fprintf(stderr, "fulmen-bench: no table \"%s\", there are:%s\n", name.c_str(), all.c_str());
+    return 2;
+  }
   try {
-    for (const std::string& name : wanted) {
-      const bool known = std::any_of(tables().begin(), tables().end(), [&](const auto& t) { return t.name == name; });
-      if (known) continue;
-      std::string all;
-      for (const TableEntry& t : tables()) all += std::string(" ") + t.name;
-      throw fulmen::Error("fulmen-bench: no table \"" + name + "\", there are:" + all);
-    }
     for (int t : options.threads) {
       const Limits& l = limits(t);
       std::printf(
@@ -48,6 +56,7 @@ int main(int argc, char** argv) {
       std::fflush(stdout);
       chosen[i].run(options);
     }
+    print_bars();
   } catch (const std::exception& e) {
     std::fprintf(stderr, "%s\n", e.what());
     return 1;

@@ -79,6 +79,8 @@ const std::vector<Shape> kShapes = {
     {1, 2048, 512},  {8, 2048, 512},   {64, 512, 512},   {128, 1024, 512},  {2048, 512, 512},
 };
 
+constexpr int kQuickWeights = 1024 * 1024;
+
 void race_shape(const Shape& s, int threads, const Options& options) {
   const auto size = [](int a, int b) { return static_cast<size_t>(a) * static_cast<size_t>(b); };
   const FloatBuffer x = random_floats(size(s.M, s.K), 1), w = random_floats(size(s.N, s.K), 2);
@@ -117,19 +119,24 @@ void race_shape(const Shape& s, int threads, const Options& options) {
     blas_seconds = std::min(blas_seconds, r.seconds[i]);
   }
   const double flop = 2.0 * s.M * s.N * s.K * 1e-9;
-  std::printf("%-16s %7d %10.1f %8.0f%% %10.1f %10.1f %12s %12s %8.0f%%\n", shape_name(s).c_str(), threads,
-              flop / r.seconds[0], 100 * flop / r.seconds[0] / limits(threads).fma_gflops, flop / r.seconds[1],
-              flop / blas_seconds, ratio_text(r.ratio[1], r.quiet()).c_str(), ratio_text(blas, r.quiet()).c_str(),
-              100 * r.others);
+  const Limits& l = limits(threads);
+  const std::string row = "gemm " + shape_name(s) + ", threads " + std::to_string(threads) + ", against ";
+  std::printf("%-16s %7d %10.1f %9s %10.1f %10.1f %16s %16s %8.0f%%\n", shape_name(s).c_str(), threads,
+              flop / r.seconds[0],
+              share_text(flop / r.seconds[0] / l.fma_gflops, r.quiet() && l.others <= Quiet::kLimit).c_str(),
+              flop / r.seconds[1], flop / blas_seconds,
+              judge(row + "oneDNN", r.ratio[1], {Bar::kAtLeast, 0.8}, r.quiet()).c_str(),
+              judge(row + "OpenBLAS", blas, {Bar::kAtLeast, s.M == 8 ? 1.2 : 0.9}, r.quiet()).c_str(), 100 * r.others);
   std::fflush(stdout);
 }
 
 void run_gemm(const Options& options) {
-  std::printf("%-16s %7s %10s %9s %10s %10s %12s %12s %9s\n", "M x N x K", "threads", "GFLOP/s", "of peak", "oneDNN",
+  std::printf("%-16s %7s %10s %9s %10s %10s %16s %16s %9s\n", "M x N x K", "threads", "GFLOP/s", "of peak", "oneDNN",
               "OpenBLAS", "vs oneDNN", "vs OpenBLAS", "others");
   for (int threads : options.threads)
     for (const Shape& s : kShapes)
-      if (shape_name(s).find(options.filter) != std::string::npos) race_shape(s, threads, options);
+      if (shape_name(s).find(options.filter) != std::string::npos && (!options.quick || s.N * s.K <= kQuickWeights))
+        race_shape(s, threads, options);
 }
 
 // Every expert of a layer has `rows` rows: all weights are read once. Far more weights than the caches hold.

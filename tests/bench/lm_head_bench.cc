@@ -84,10 +84,11 @@ void race(const Shape& s, int threads, const Options& options) {
                                     {"OpenBLAS + scalar softmax", [&] { head.whole_logits(); }}},
                                    options, threads > 1);
   const double product = 2e-9 * s.T * s.C * s.V, peak = limits(threads).fma_gflops;
-  std::printf("%-18s %7d %10.1f %8.0f%% %10.1f %8.0f%% %14s %16s %8.0f%%\n", s.name().c_str(), threads,
-              product / r.seconds[0], 100 * product / r.seconds[0] / peak, 3 * product / r.seconds[1],
-              300 * product / r.seconds[1] / peak, ratio_text(1 / r.ratio[2], r.quiet()).c_str(),
-              ratio_text(r.ratio[3], r.quiet()).c_str(), 100 * r.others);
+  const bool quiet = r.quiet() && limits(threads).others <= Quiet::kLimit;
+  std::printf("%-18s %7d %10.1f %9s %10.1f %9s %14s %16s %8.0f%%\n", s.name().c_str(), threads, product / r.seconds[0],
+              share_text(product / r.seconds[0] / peak, quiet).c_str(), 3 * product / r.seconds[1],
+              share_text(3 * product / r.seconds[1] / peak, quiet).c_str(),
+              ratio_text(1 / r.ratio[2], r.quiet()).c_str(), ratio_text(r.ratio[3], r.quiet()).c_str(), 100 * r.others);
   std::fflush(stdout);
 }
 

@@ -71,15 +71,17 @@ void race(int64_t total, int tensors, int threads, const Options& options) {
   const Limits& l = limits(threads);
   const double gb = 1e-9 * static_cast<double>(state.n), step = 28 * gb / r.seconds[0], norm = 4 * gb / r.seconds[1];
   const double bound = 4 * gb / l.read_gbs + 32 * gb / l.read_write_gbs;
-  std::printf("%-16s %7d %10.1f %12.0f%% %10.1f %9.0f%% %13s %13s %8.0f%%\n", name.c_str(), threads, step,
-              100 * step / l.read_write_gbs, norm, 100 * norm / l.read_gbs,
-              ratio_text(bound / r.seconds[2], r.quiet() && l.others <= Quiet::kLimit).c_str(),
+  const bool quiet = r.quiet() && l.others <= Quiet::kLimit;
+  const std::string row = "AdamW with clip, " + name + ", threads " + std::to_string(threads);
+  std::printf("%-16s %7d %10.1f %13s %10.1f %10s %16s %13s %8.0f%%\n", name.c_str(), threads, step,
+              share_text(step / l.read_write_gbs, quiet).c_str(), norm, share_text(norm / l.read_gbs, quiet).c_str(),
+              judge(row, bound / r.seconds[2], {Bar::kAtLeast, 0.8}, quiet).c_str(),
               ratio_text(r.ratio[3], r.quiet()).c_str(), 100 * r.others);
   std::fflush(stdout);
 }
 
 void run(const Options& options) {
-  std::printf("%-16s %7s %10s %13s %10s %10s %13s %13s %9s\n", "parameters", "threads", "AdamW GB/s", "of read+write",
+  std::printf("%-16s %7s %10s %13s %10s %10s %16s %13s %9s\n", "parameters", "threads", "AdamW GB/s", "of read+write",
               "norm GB/s", "of read", "clip, of bound", "plain / AdamW", "others");
   for (const int threads : options.threads)
     for (const int tensors : {1, 2048}) race(int64_t{32} << 20, tensors, threads, options);
