@@ -166,7 +166,8 @@ struct Gemm {
 
 constexpr int64_t kPackedAFloats = kBlockTiles * kTileRows * kInPlaceK + kLanes;  // the last store of packing overhangs
 constexpr int64_t kPackedBFloats = kGroupPanels * kPackedK * kPanel;
-constexpr size_t kGemmScratch = (kPackedBFloats + kPackedAFloats) * sizeof(float);
+constexpr size_t kGemmScratch =  // bytes of memory that Scratch takes
+    (kPackedBFloats + kPackedAFloats) * sizeof(float);
 
 FULMEN_INLINE int64_t panels_of(const Gemm& g) { return ceil_div(g.N, kPanel); }
 
@@ -250,6 +251,26 @@ void pack_a(const Gemm& g, const RowTiles& tiles, int64_t t0, int64_t t1, int64_
   }
 }
 
+// What a thread works in, and which block of A lies packed there: blocks that follow each other often share it. One for
+// each list of products; A must not change meanwhile.
+class Scratch {
+ public:
+  explicit Scratch(void* memory) : b_((float*)memory), a_(b_ + kPackedBFloats) {}
+  float* b() const { return b_; }
+  const float* pack_a(const Gemm& g, const RowTiles& tiles, int64_t t0, int64_t t1, int64_t k0, int64_t kn) {
+    const int64_t m0 = tiles.begin(t0), m1 = tiles.begin(t1);
+    const bool same = g.a == from_ && g.a_row == a_row_ && m0 == m0_ && m1 == m1_ && k0 == k0_ && kn == kn_;
+    if (!same) FULMEN_ISA::pack_a(g, tiles, t0, t1, k0, kn, a_);
+    from_ = g.a, a_row_ = g.a_row, m0_ = m0, m1_ = m1, k0_ = k0, kn_ = kn;
+    return a_;
+  }
+
+ private:
+  float *b_, *a_;
+  const float* from_ = nullptr;
+  int64_t a_row_ = 0, m0_ = 0, m1_ = 0, k0_ = 0, kn_ = 0;
+};
+
 FULMEN_INLINE Vec load_columns(const float* p, int64_t n) {
   return n >= kLanes ? load(p) : load_n(p, n > 0 ? (int)n : 0);
 }
@@ -302,7 +323,7 @@ int64_t stream_panels(const Gemm& g, const float* a, int64_t m0, int64_t rows, i
 }
 
 template <class T, Prefetch prefetch>
-void few_rows(const Products& p, int64_t m0, int64_t rows, int64_t q0, int64_t q1, float* scratch) {
+void few_rows(const Products& p, int64_t m0, int64_t rows, int64_t q0, int64_t q1, Scratch& scratch) {
   constexpr int kRegs = kTileRows * kTileVecs;
   if (rows <= kDirectRows) {
     p.each(q0, q1, [&](const Gemm& g, int64_t q, int64_t last, const char* after) {
@@ -314,11 +335,11 @@ void few_rows(const Products& p, int64_t m0, int64_t rows, int64_t q0, int64_t q
     });
     return;
   }
-  pack_a(p.of[0], RowTiles::of(m0, m0 + rows), 0, 1, 0, p.of[0].K, scratch);
+  const float* a = scratch.pack_a(p.of[0], RowTiles::of(m0, m0 + rows), 0, 1, 0, p.of[0].K);
   p.each(q0, q1, [&](const Gemm& g, int64_t q, int64_t last, const char* after) {
-    if (rows * 4 <= kRegs) q = stream_panels<4, T, APlace::kPacked, prefetch>(g, scratch, m0, rows, q, last, after);
-    if (rows * 2 <= kRegs) q = stream_panels<2, T, APlace::kPacked, prefetch>(g, scratch, m0, rows, q, last, after);
-    stream_panels<kTileVecs, T, APlace::kPacked, prefetch>(g, scratch, m0, rows, q, last, after);
+    if (rows * 4 <= kRegs) q = stream_panels<4, T, APlace::kPacked, prefetch>(g, a, m0, rows, q, last, after);
+    if (rows * 2 <= kRegs) q = stream_panels<2, T, APlace::kPacked, prefetch>(g, a, m0, rows, q, last, after);
+    stream_panels<kTileVecs, T, APlace::kPacked, prefetch>(g, a, m0, rows, q, last, after);
   });
 }
 
@@ -361,20 +382,20 @@ struct Block {
   }
 };
 
-void many_rows_in_place(const Products& p, const RowTiles& tiles, int64_t q0, int64_t q1, float* packed_a) {
+void many_rows_in_place(const Products& p, const RowTiles& tiles, int64_t q0, int64_t q1, Scratch& scratch) {
   const Gemm& g = p.of[0];
   for (int64_t k = 0; k < g.K; k += kInPlaceK)
     for (int64_t t = 0; t < tiles.count; t += kBlockTiles) {
-      const Block block{tiles, t, min64(tiles.count, t + kBlockTiles), k, min64(kInPlaceK, g.K - k), packed_a};
-      pack_a(g, tiles, block.t0, block.t1, k, block.kn, packed_a);
+      const int64_t t1 = min64(tiles.count, t + kBlockTiles), kn = min64(kInPlaceK, g.K - k);
+      const Block block{tiles, t, t1, k, kn, scratch.pack_a(g, tiles, t, t1, k, kn)};
       p.each(q0, q1, [&](const Gemm& one, int64_t q, int64_t last, const char* after) {
         block.run_in_place(one, q, last, after);
       });
     }
 }
 
-void many_rows_packed(const Gemm& g, const RowTiles& tiles, int64_t q0, int64_t q1, float* scratch) {
-  float *packed_b = scratch, *packed_a = scratch + kPackedBFloats;
+void many_rows_packed(const Gemm& g, const RowTiles& tiles, int64_t q0, int64_t q1, Scratch& scratch) {
+  float* packed_b = scratch.b();
   const int64_t group = kPackedBFloats / (min64(g.K, kPackedK) * kPanel);
   for (int64_t q = q0; q < q1; q += group) {
     const int64_t q_end = min64(q1, q + group);
@@ -382,22 +403,22 @@ void many_rows_packed(const Gemm& g, const RowTiles& tiles, int64_t q0, int64_t 
       const int64_t kn = min64(kPackedK, g.K - k);
       (g.b_dtype == DType::kF32 ? pack_b<float> : pack_b<uint16_t>)(g, q, q_end, k, kn, packed_b);
       for (int64_t t = 0; t < tiles.count; t += kBlockTiles) {
-        const Block block{tiles, t, min64(tiles.count, t + kBlockTiles), k, kn, packed_a};
-        pack_a(g, tiles, block.t0, block.t1, k, kn, packed_a);
+        const int64_t t1 = min64(tiles.count, t + kBlockTiles);
+        const Block block{tiles, t, t1, k, kn, scratch.pack_a(g, tiles, t, t1, k, kn)};
         block.run_packed(g, q, q_end, packed_b);
       }
     }
   }
 }
 
-// Rows [m0, m1) by panels [q0, q1). `scratch` has kGemmScratch bytes.
-void gemm_block(const Products& p, int64_t m0, int64_t m1, int64_t q0, int64_t q1, float* scratch) {
+// Rows [m0, m1) by panels [q0, q1).
+void gemm_block(const Products& p, int64_t m0, int64_t m1, int64_t q0, int64_t q1, Scratch& scratch) {
   const Gemm& g = p.of[0];
   const int64_t rows = m1 - m0;
   const RowTiles tiles = RowTiles::of(m0, m1);
   const bool single_tile = rows <= kTileRows && g.a_col == 1 && rows * g.K <= kPackedAFloats;
   if (!single_tile && in_place(g)) {
-    many_rows_in_place(p, tiles, q0, q1, scratch + kPackedBFloats);
+    many_rows_in_place(p, tiles, q0, q1, scratch);
     return;
   }
   const auto packed = [&](const Gemm& one, int64_t q, int64_t last, const char*) {

@@ -28,10 +28,9 @@ struct Plan {
     if (wanted <= 1) return p;
     int64_t columns;    // panels of a group, wanted
     if (in_place(g)) {  // a row part packs its A once for all columns, so rows first
-      if (panels * kPanel * g.K * (int64_t)sizeof(float) <= kCachedBytes)  // one pass after another finds B in L2
-        p.row_parts = min64(wanted, tiles);
-      else if (blocks > 1)
-        p.row_parts = min64(ceil_div(blocks, threads) * threads, min64(wanted, tiles));
+      const bool small_b = panels * kPanel * g.K * (int64_t)sizeof(float) <= kCachedBytes;  // reading it again is cheap
+      const int64_t parts = small_b ? tiles : ceil_div(blocks, threads) * threads;
+      if (blocks > 1) p.row_parts = min64(parts, min64(wanted, tiles));
       columns = panels * p.row_parts / wanted;
       const int64_t at_once = columns > 8 ? 4 : 2;  // few rows stream up to 4 panels at once
       columns = ceil_div(columns, at_once) * at_once;
@@ -52,7 +51,7 @@ struct Plan {
   }
 };
 
-void run_unit(const Products& products, const Plan& p, int64_t unit, float* scratch) {
+void run_unit(const Products& products, const Plan& p, int64_t unit, Scratch& scratch) {
   const int64_t part = unit / p.groups, q0 = unit % p.groups * p.group_panels, M = products.of[0].M;
   const int64_t tiles = ceil_div(M, kTileRows);
   const auto row = [&](int64_t b) { return M * (tiles * b / p.row_parts) / tiles; };  // at the edge of a row tile
@@ -80,7 +79,7 @@ void run_gemms(int64_t count, const ProductsAt& products_at, Context& ctx) {
     return nullptr;
   };
   if (threads == 1) {
-    float* scratch = (float*)pool.scratch(0, kGemmScratch);
+    Scratch scratch(pool.scratch(0, kGemmScratch));
     for (int64_t i = 0; i < count; ++i) {
       Products p = products_at(i);
       p.cached = cached;
@@ -90,7 +89,7 @@ void run_gemms(int64_t count, const ProductsAt& products_at, Context& ctx) {
   }
   int64_t next = 0;  // units are numbered through all products
   const auto work = [&](int thread_idx) {
-    float* scratch = (float*)pool.scratch(thread_idx, kGemmScratch);
+    Scratch scratch(pool.scratch(thread_idx, kGemmScratch));
     int64_t unit = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED), first = 0;
     for (int64_t i = 0; i < count; ++i) {
       Products p = products_at(i);

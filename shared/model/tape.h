@@ -69,6 +69,9 @@ struct Transformer::State {
   Observer* observer = nullptr;  // of the forward in progress
   Buffer seen;                   // host: what the observer is shown
 
+  // Will backward read t? If not, row-wise kernels work in place: half the memory to walk.
+  bool kept(const LayerTape& t) const { return &t != &scratch; }
+
   // Forward. x_out may be x; absent: the layer is run only to refill the tape.
   void layer_forward(int l, const Batch& b, const Cache* cache, kernels::TensorRef x, LayerTape& t,
                      kernels::TensorRef x_out);

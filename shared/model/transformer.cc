@@ -160,9 +160,9 @@ TensorRef Transformer::State::lightning_attention(int l, const Batch& b, const C
   const LayerParams& p = layers[static_cast<size_t>(l)];
   const int H = c.num_heads, D = c.head_dim;
   const int64_t T = h.dim[0], HD = int64_t{H} * D;
-  TensorRef qkv = sized(t.qkv, T, 3 * HD), u = sized(work.qkv, T, 3 * HD), o = sized(t.attention, T, HD);
-  TensorRef gate = sized(t.gate, T, HD), gated = sized(work.attention, T, HD),
-            out = sized(work.branch, T, c.hidden_size);
+  TensorRef qkv = sized(t.qkv, T, 3 * HD), u = kept(t) ? sized(work.qkv, T, 3 * HD) : qkv;
+  TensorRef gate = sized(t.gate, T, HD), o = sized(t.attention, T, HD);
+  TensorRef gated = kept(t) ? sized(work.attention, T, HD) : o, out = sized(work.branch, T, c.hidden_size);
 
   const kernels::LinearForward projections[] = {{h, w.packed(p.qkv), qkv}, {h, w.packed(p.output_gate), gate}};
   kernels::linear_forward_together(projections, ctx);
@@ -222,7 +222,7 @@ TensorRef Transformer::State::experts(int l, TensorRef h2, LayerTape& t) {
   kernels::dispatch({expert, E, order, offset}, ctx);
 
   TensorRef rows = sized(work.gathered, R, C), w1 = sized(t.w1, R, F), w3 = sized(t.w3, R, F);
-  TensorRef act = sized(work.act, R, F), f = sized(t.expert_out, R, C), y = sized(work.moe, T, C);
+  TensorRef act = kept(t) ? sized(work.act, R, F) : w1, f = sized(t.expert_out, R, C), y = sized(work.moe, T, C);
   kernels::gather_rows({h2, order, top_k, rows}, ctx);
   const kernels::GroupedLinearForward gate_and_up[] = {{rows, offset, p.w1_packed, w1},
                                                        {rows, offset, p.w3_packed, w3}};
@@ -262,12 +262,13 @@ void Transformer::State::layer_forward(int l, const Batch& b, const Cache* cache
                                        TensorRef x_out) {
   const LayerParams& p = layers[static_cast<size_t>(l)];
   const int64_t T = x.dim[0], C = c.hidden_size;
-  TensorRef h = sized(work.h, T, C), h2 = sized(work.h2, T, C), y = sized(t.y, T, C);
+  TensorRef h = sized(work.h, T, C), h2 = sized(work.h2, T, C);
 
   kernels::rmsnorm_forward({x, w.rows(p.norm_in), h, c.rms_norm_eps}, ctx);
   see(l, "norm_in", h);
   TensorRef a = p.softmax ? softmax_attention(l, b, cache, h, t) : lightning_attention(l, b, cache, h, t);
   see(l, "attention_out", a);
+  TensorRef y = kept(t) ? sized(t.y, T, C) : a;
   kernels::scaled_add({c.postnorm ? h : x, a, y, p.alpha, p.beta}, ctx);
   see(l, "attention_residual", y);
 
