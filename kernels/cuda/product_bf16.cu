@@ -3,6 +3,7 @@
 
 #include "kernels/cuda/arithmetic.cuh"
 #include "kernels/cuda/product_few.h"
+#include "kernels/cuda/product_lines.cuh"
 #include "kernels/cuda/product_tile.cuh"
 #include "kernels/cuda/product_wgmma.h"
 
@@ -128,14 +129,15 @@ void multiply_mma(const Product& p, State& state) {
 
 void multiply_bf16(const Product& p, State& state) {
   if (fits_few(p)) return multiply_few({&p, 1}, state);
-  state.wgmma_admitted() && fits_wgmma(p) ? multiply_wgmma(p, state) : multiply_mma(p, state);
+  if (!fits_tiles(p)) return multiply_mma(p, state);
+  state.wgmma_admitted() ? multiply_wgmma(p, state) : multiply_mma_tiles(p, state);
 }
 
 void multiply_bf16(std::span<const Product> list, State& state) {
   if (std::all_of(list.begin(), list.end(), fits_few)) return multiply_few(list, state);
   State::Frame frame(state);
   std::vector<Product> products(list.begin(), list.end());
-  if (state.wgmma_admitted() && std::all_of(list.begin(), list.end(), fits_wgmma)) round_a_once(products, frame, state);
+  if (std::all_of(list.begin(), list.end(), fits_tiles)) round_a_once(products, frame, state);
   for (const Product& p : products) multiply_bf16(p, state);
 }
 

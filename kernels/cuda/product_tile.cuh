@@ -59,6 +59,18 @@ __device__ inline Tile find_tile(const Product& p, int tile_rows, int tile_colum
   return find_tile(p, tile_rows, tile_columns, blockIdx.x, blockIdx.y, static_cast<int>(blockIdx.z));
 }
 
+constexpr int kRowGroup = 8;  // tiles of rows that share columns' way through L2
+
+// Blocks in a row: kRowGroup tiles of rows, then the next column of tiles.
+struct Place {
+  int64_t row, column;
+};
+__device__ inline Place place_of(int64_t id, int64_t rows, int64_t columns) {
+  const int64_t per = kRowGroup * columns, first = id / per * kRowGroup;
+  const int64_t tall = smaller<int64_t>(kRowGroup, rows - first), in = id % per;
+  return {first + in % tall, in / tall};
+}
+
 inline dim3 product_grid(const Product& p, int tile_rows, int tile_columns) {
   return dim3(static_cast<unsigned>(row_tiles(p, tile_rows)),
               static_cast<unsigned>((p.N + tile_columns - 1) / tile_columns),

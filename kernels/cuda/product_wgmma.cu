@@ -1,6 +1,7 @@
 #include <vector>
 
 #include "kernels/cuda/hopper.cuh"
+#include "kernels/cuda/product_lines.cuh"
 #include "kernels/cuda/product_tile.cuh"
 #include "kernels/cuda/product_wgmma.h"
 
@@ -12,7 +13,6 @@ constexpr int kStep = 64;        // of k: a line of 128 bytes, four wgmma
 constexpr int kLine = 64;        // values of a line
 constexpr int kConsumers = 256;  // threads
 constexpr int kThreads = kConsumers + 128;
-constexpr int kRowGroup = 8;  // tiles of rows that share columns' way through L2
 
 // A tile of 256 columns: 48 KB a stage, 4 stages; 128 accumulators a thread, so one block a multiprocessor, the copying
 // warpgroup giving its registers away. 128 columns: 32 KB a stage, 6 stages.
@@ -23,72 +23,6 @@ constexpr int kStageBytes = (kRows + kColumns) * kStep * 2;
 template <int kColumns>
 constexpr size_t kSharedBytes = kStages<kColumns>* kStageBytes<kColumns> + 1024 +
                                 2 * kStages<kColumns> * sizeof(uint64_t);
-
-// An operand as bf16 lines: along k, line = row (or column) and value = k; across k, line = k and value = row.
-struct Operand {
-  const void* from = nullptr;
-  DType type = DType::kF32;
-  int64_t line_stride = 0, lines = 0, width = 0;
-  bool along_k = true;
-};
-
-Operand left(const Product& p) {
-  const bool along = p.a_k == 1;
-  if (p.a_rounded != nullptr) return {p.a_rounded, DType::kBf16, p.a_rounded_row, p.M, p.K, true};
-  return {p.a, DType::kF32, along ? p.a_row : p.a_k, along ? p.M : p.K, along ? p.K : p.M, along};
-}
-Operand right(const Product& p) {
-  const bool along = p.b_k == 1;
-  return {p.b, p.b_type, along ? p.b_column : p.b_k, along ? p.N : p.K, along ? p.K : p.N, along};
-}
-
-bool in_place(const Operand& o, const void* from) {
-  return o.type == DType::kBf16 && o.line_stride % 8 == 0 && reinterpret_cast<uintptr_t>(from) % 16 == 0;
-}
-
-// Where the sum over k runs over the rows of an expert, every expert's lines begin at a multiple of kStep in the copy,
-// zero between: steps never reach into the next.
-__device__ int64_t padded(int64_t count) { return (count + kStep - 1) / kStep * kStep; }
-
-// Grid: lines of the copy. Rounds a line to bf16.
-template <class T>
-__global__ void lines_kernel(const T* from, int64_t stride, int64_t width, uint16_t* to, int64_t to_stride, int experts,
-                             const int32_t* offset) {
-  int64_t line = blockIdx.x;
-  bool real = true;
-  if (offset != nullptr) {
-    int64_t at = 0;
-    int e = 0;
-    for (; e < experts && line >= at + padded(offset[e + 1] - offset[e]); ++e) at += padded(offset[e + 1] - offset[e]);
-    real = e < experts && line - at < offset[e + 1] - offset[e];
-    line = real ? offset[e] + line - at : 0;
-  }
-  uint16_t* out = to + static_cast<int64_t>(blockIdx.x) * to_stride;
-  for (int64_t i = threadIdx.x; i < width; i += blockDim.x)
-    out[i] = real ? narrow<uint16_t>(widen(from[line * stride + i])) : uint16_t{0};
-}
-
-struct Lines {
-  const void* data;
-  int64_t stride, lines, width;
-};
-
-Lines make_lines(const Operand& o, const Product& p, State::Frame& frame, State& state) {
-  const bool sum = p.groups == Groups::kSum;
-  if (!sum && in_place(o, o.from)) return {o.from, o.line_stride, o.lines, o.width};
-  const int64_t lines = sum ? o.lines + static_cast<int64_t>(p.experts) * (kStep - 1) : o.lines;
-  const int64_t stride = (o.width + 7) / 8 * 8;
-  auto* to = frame.take<uint16_t>(lines * stride);
-  const dim3 grid(static_cast<unsigned>(lines));
-  const int32_t* offset = sum ? p.offset : nullptr;
-  if (o.type == DType::kF32)
-    launch(state, "multiply_wgmma: round", lines_kernel<float>, grid, 256, 0, static_cast<const float*>(o.from),
-           o.line_stride, o.width, to, stride, p.experts, offset);
-  else
-    launch(state, "multiply_wgmma: copy", lines_kernel<uint16_t>, grid, 256, 0, static_cast<const uint16_t*>(o.from),
-           o.line_stride, o.width, to, stride, p.experts, offset);
-  return {to, stride, lines, o.width};
-}
 
 using EncodeTiled = CUresult (*)(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*,
                                  const cuuint64_t*, const cuuint32_t*, const cuuint32_t*, CUtensorMapInterleave,
@@ -142,16 +76,6 @@ struct Maps {
   const CUtensorMap* b_list;  // per expert, in device memory
 };
 
-// Blocks in a row: kRowGroup tiles of rows, then the next column of tiles.
-struct Place {
-  int64_t row, column;
-};
-__device__ Place place_of(int64_t id, int64_t rows, int64_t columns) {
-  const int64_t per = kRowGroup * columns, first = id / per * kRowGroup;
-  const int64_t tall = smaller<int64_t>(kRowGroup, rows - first), in = id % per;
-  return {first + in % tall, in / tall};
-}
-
 template <int kColumns>
 __device__ void write_tile(const Product& p, const Tile& t, const float (&sum)[kColumns / 2], bool wide) {
   const int group = static_cast<int>(threadIdx.x) / 128, g = lane_id() / 4, q = lane_id() % 4;
@@ -199,9 +123,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   if (static_cast<int>(threadIdx.x) >= kConsumers) {
     give_registers<24>();
     if (threadIdx.x != kConsumers) return;
-    int64_t k_first = 0;
-    if (p.groups == Groups::kSum)
-      for (int e = 0; e < t.expert; ++e) k_first += padded(p.offset[e + 1] - p.offset[e]);
+    const int64_t k_first = first_line(p, t.expert);
     const CUtensorMap* b = &maps.b;
     if (maps.b_list != nullptr) b = maps.b_list + t.expert, map_acquire(b);
     for (int i = 0; i < steps; ++i) {
@@ -239,9 +161,9 @@ __global__ void __launch_bounds__(kThreads, 1)
 template <int kColumns, int kAcrossA, int kAcrossB>
 void run(const Product& p, State& state) {
   State::Frame frame(state);
-  const Lines a = make_lines(left(p), p, frame, state);
+  const Lines a = make_lines(left_operand(p), p, frame, state);
   const int box_a = kAcrossA != 0 ? kStep : kRows, box_b = kAcrossB != 0 ? kStep : kColumns;
-  Operand b = right(p);
+  const Operand b = right_operand(p);
   Maps maps{describe(a, box_a), {}, nullptr};
   std::vector<CUtensorMap> list;
   if (p.groups == Groups::kRows) {
@@ -269,26 +191,6 @@ void run(const Product& p, State& state) {
 }
 
 }  // namespace
-
-bool fits_wgmma(const Product& p) {
-  constexpr int64_t kLimit = int64_t{1} << 31;  // the copy engine counts in 32 bits
-  if (p.M < 64 || p.N < 64 || p.K < kStep || p.M >= kLimit || p.N >= kLimit || p.K >= kLimit) return false;
-  if ((p.a_k != 1 && p.a_row != 1) || (p.b_k != 1 && p.b_column != 1)) return false;
-  if (p.groups == Groups::kSum) return p.a_k != 1 && p.b_k != 1;  // lines are rows of the batch
-  if (p.groups == Groups::kRows) {
-    if (p.M < 64 * p.experts || p.a_k != 1) return false;
-    const Operand b = right(p);
-    for (int e = 0; e < p.experts; ++e)
-      if (!in_place(b, p.b_host[e])) return false;
-  }
-  return true;
-}
-
-void round_a_once(std::span<Product> list, State::Frame& frame, State& state) {
-  if (list[0].a_k != 1) return;
-  const Lines a = make_lines(left(list[0]), list[0], frame, state);
-  for (Product& p : list) p.a_rounded = static_cast<const uint16_t*>(a.data), p.a_rounded_row = a.stride;
-}
 
 void multiply_wgmma(const Product& p, State& state) { p.N > 128 ? run<256>(p, state) : run<128>(p, state); }
 

@@ -7,12 +7,7 @@
 
 namespace fulmen::kernels::cuda {
 
-// Is this product worth tiles of 128 rows, and can its operands be described to the copy engine?
-bool fits_wgmma(const Product& p);
-void multiply_wgmma(const Product& p, State& state);  // p fits
-// Products of the same a: rounds it once for all.
-void round_a_once(std::span<Product> list, State::Frame& frame, State& state);
-void multiply_mma(const Product& p, State& state);  // mma.sync, any product
+void multiply_wgmma(const Product& p, State& state);  // p fits_tiles (product_lines.cuh)
 
 // At start-up: multiplies random data of every layout both ways on the device; from then on multiply_bf16 takes wgmma
 // where it fits, if every bit agreed. A device without wgmma (`hopper` false) is not asked. Throws Error if the

@@ -7,6 +7,7 @@
 #include "cuda_test_device.h"
 #include "hopper.h"
 #include "kernels/cuda/product_few.h"
+#include "kernels/cuda/product_lines.cuh"
 #include "kernels/cuda/product_wgmma.h"
 #include "tests/kernels/properties.h"
 
@@ -38,16 +39,19 @@ class CudaProduct : public ::testing::Test {
   TestDevice device_;
 };
 
-// C by one of the two, added to what stood there.
-Floats result(cuda::Product p, int64_t count, bool wgmma, cuda::State& state) {
+// C by one of the kernels, added to what stood there.
+using Multiply = void (*)(const cuda::Product&, cuda::State&);
+constexpr Multiply kLarge[] = {cuda::multiply_wgmma, cuda::multiply_mma_tiles};
+
+Floats result(cuda::Product p, int64_t count, Multiply multiply, cuda::State& state) {
   Floats c = normal_floats(count, 3);
   p.c = c.data();
-  wgmma ? cuda::multiply_wgmma(p, state) : cuda::multiply_mma(p, state);
+  multiply(p, state);
   return c;
 }
 
-TEST_F(CudaProduct, WgmmaGivesTheBitsOfMmaInEveryLayout) {
-  for (const auto& [M, N, K] : {std::tuple<int64_t, int64_t, int64_t>{136, 72, 104}, {64, 264, 200}})
+TEST_F(CudaProduct, LargeTilesGiveTheBitsOfSmallOnesInEveryLayout) {
+  for (const auto& [M, N, K] : {std::tuple<int64_t, int64_t, int64_t>{136, 72, 104}, {64, 136, 200}})
     for (const bool across_a : {false, true})
       for (const bool across_b : {false, true})
         for (const bool accumulate : {false, true}) {
@@ -58,13 +62,28 @@ TEST_F(CudaProduct, WgmmaGivesTheBitsOfMmaInEveryLayout) {
           p.b = accumulate ? static_cast<const void*>(b.fp32.data()) : b.bf16();  // fp32: rounded on the way
           p.b_type = accumulate ? DType::kF32 : DType::kBf16;
           p.b_column = across_b ? 1 : K, p.b_k = across_b ? N : 1;
-          ASSERT_TRUE(cuda::fits_wgmma(p));
-          EXPECT_TRUE(same_bits(result(p, M * N, true, state()), result(p, M * N, false, state())))
-              << M << " x " << N << " x " << K << (across_a ? ", a across k" : "") << (across_b ? ", b across k" : "");
+          ASSERT_TRUE(cuda::fits_tiles(p));
+          for (const Multiply large : kLarge)
+            EXPECT_TRUE(same_bits(result(p, M * N, large, state()), result(p, M * N, cuda::multiply_mma, state())))
+                << M << " x " << N << " x " << K << (across_a ? ", a across k" : "")
+                << (across_b ? ", b across k" : "");
         }
 }
 
-TEST_F(CudaProduct, WgmmaGivesTheBitsOfMmaByExpert) {
+// Sums so long that every stage of the rings is filled again: no step is overwritten before it was multiplied.
+TEST_F(CudaProduct, LongSumsGiveTheBitsOfSmallTiles) {
+  const int64_t M = 64, K = 712;
+  for (const int64_t N : {72, 136}) {
+    Values a(M * K, 24), b(N * K, 25);
+    cuda::Product p;
+    p.M = M, p.N = N, p.K = K, p.c_row = N, p.a = a.fp32.data(), p.a_row = K;
+    p.b = b.bf16(), p.b_type = DType::kBf16, p.b_column = K;
+    for (const Multiply large : kLarge)
+      EXPECT_TRUE(same_bits(result(p, M * N, large, state()), result(p, M * N, cuda::multiply_mma, state()))) << N;
+  }
+}
+
+TEST_F(CudaProduct, LargeTilesGiveTheBitsOfSmallOnesByExpert) {
   const int64_t N = 136, K = 80;
   const Ints offset = {0, 0, 131, 140, 300};
   const int64_t R = offset.back(), E = 4;
@@ -77,24 +96,26 @@ TEST_F(CudaProduct, WgmmaGivesTheBitsOfMmaByExpert) {
   p.groups = cuda::Groups::kRows, p.experts = E, p.offset = offset.data(), p.b_list = list.data();
   p.b_host = list.data(), p.b = list[0], p.b_type = DType::kBf16;
   p.M = R, p.N = N, p.K = K, p.a = x.fp32.data(), p.a_row = K, p.b_column = K, p.c_row = N;  // y = x w^T
-  ASSERT_TRUE(cuda::fits_wgmma(p));
-  EXPECT_TRUE(same_bits(result(p, R * N, true, state()), result(p, R * N, false, state())));
+  ASSERT_TRUE(cuda::fits_tiles(p));
+  for (const Multiply large : kLarge)
+    EXPECT_TRUE(same_bits(result(p, R * N, large, state()), result(p, R * N, cuda::multiply_mma, state())));
   p.N = K, p.K = N, p.a = dy.fp32.data(), p.a_row = N, p.b_k = K, p.b_column = 1, p.c_row = K;  // dx = dy w
-  ASSERT_TRUE(cuda::fits_wgmma(p));
-  EXPECT_TRUE(same_bits(result(p, R * K, true, state()), result(p, R * K, false, state())));
+  ASSERT_TRUE(cuda::fits_tiles(p));
+  for (const Multiply large : kLarge)
+    EXPECT_TRUE(same_bits(result(p, R * K, large, state()), result(p, R * K, cuda::multiply_mma, state())));
 
-  Floats got = normal_floats(E * N * K, 9), want = got;  // dw += dy^T x
-  for (Floats* c : {&got, &want}) {
+  Floats want = normal_floats(E * N * K, 9), got[2] = {want, want};  // dw += dy^T x
+  for (Floats* c : {&got[0], &got[1], &want}) {
     std::vector<float*> gradients;
     for (int64_t e = 0; e < E; ++e) gradients.push_back(c->data() + e * N * K);
     cuda::Product s;
     s.groups = cuda::Groups::kSum, s.experts = E, s.offset = offset.data(), s.c_list = gradients.data();
     s.M = N, s.N = K, s.K = R, s.a = dy.fp32.data(), s.a_row = 1, s.a_k = N;
     s.b = x.fp32.data(), s.b_k = K, s.b_column = 1, s.c_row = K, s.accumulate = true;
-    ASSERT_TRUE(cuda::fits_wgmma(s));
-    c == &got ? cuda::multiply_wgmma(s, state()) : cuda::multiply_mma(s, state());
+    ASSERT_TRUE(cuda::fits_tiles(s));
+    (c == &want ? cuda::multiply_mma : kLarge[c - got])(s, state());
   }
-  EXPECT_TRUE(same_bits(got, want));
+  for (const Floats& g : got) EXPECT_TRUE(same_bits(g, want));
 }
 
 // Few rows: weights and tokens change places. All numbers of rows, rest columns and a rest of k, alone and by expert.
@@ -271,17 +292,17 @@ TEST_F(CudaProduct, WhatTheCopyEngineCannotReadDoesNotFit) {
   cuda::Product p;
   p.M = p.N = p.K = p.a_row = p.b_column = p.c_row = 256;
   p.a = b.fp32.data(), p.b = b.bf16(), p.b_type = DType::kBf16;
-  EXPECT_TRUE(cuda::fits_wgmma(p));
+  EXPECT_TRUE(cuda::fits_tiles(p));
   cuda::Product few = p, strided = p, grouped = p;
   few.M = 16;
-  EXPECT_FALSE(cuda::fits_wgmma(few));
+  EXPECT_FALSE(cuda::fits_tiles(few));
   strided.a_k = 2, strided.a_row = 512;
-  EXPECT_FALSE(cuda::fits_wgmma(strided));
+  EXPECT_FALSE(cuda::fits_tiles(strided));
   const void* odd[] = {b.bf16() + 1};
   grouped.groups = cuda::Groups::kRows, grouped.experts = 1, grouped.b_host = odd;
-  EXPECT_FALSE(cuda::fits_wgmma(grouped));
+  EXPECT_FALSE(cuda::fits_tiles(grouped));
   odd[0] = b.bf16();
-  EXPECT_TRUE(cuda::fits_wgmma(grouped));
+  EXPECT_TRUE(cuda::fits_tiles(grouped));
 }
 
 }  // namespace
