@@ -10,6 +10,24 @@ namespace fulmen::learner {
 
 enum class Outcome { kScored, kTimeout, kError, kUnparsable, kUndecided, kAborted };
 
+inline const char* outcome_name(Outcome o) {  // as episodes and metrics write it
+  switch (o) {
+    case Outcome::kScored:
+      return "score";
+    case Outcome::kTimeout:
+      return "timeout";
+    case Outcome::kError:
+      return "error";
+    case Outcome::kUnparsable:
+      return "unparsable";
+    case Outcome::kUndecided:
+      return "undecided";
+    case Outcome::kAborted:
+      return "aborted";
+  }
+  return "error";
+}
+
 struct Episode {
   uint64_t prompt_id = 0;  // unique number of this issue of a prompt; Philox key
   uint32_t sample_index = 0;

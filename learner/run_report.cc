@@ -19,24 +19,6 @@ double value(const base::Metrics& m, const char* name) {
   return it == m.end() ? 0 : it->second;
 }
 
-const char* verdict_name(Outcome o) {
-  switch (o) {
-    case Outcome::kScored:
-      return "score";
-    case Outcome::kTimeout:
-      return "timeout";
-    case Outcome::kError:
-      return "error";
-    case Outcome::kUnparsable:
-      return "unparsable";
-    case Outcome::kUndecided:
-      return "undecided";
-    case Outcome::kAborted:
-      return "aborted";
-  }
-  return "";
-}
-
 std::string grouped(int64_t n) {  // 1,234,567
   std::string s = std::to_string(n);
   for (int64_t i = static_cast<int64_t>(s.size()) - 3; i > 0; i -= 3) s.insert(static_cast<size_t>(i), ",");
@@ -130,7 +112,7 @@ void write_episodes(const std::string& path, int64_t step, std::span<const Episo
               {"data_source", records[e.record].data_source},
               {"extra_info", json::parse(records[e.record].extra_info, nullptr, false)},
               {"score", e.outcome == Outcome::kScored ? json(e.score) : json(nullptr)},
-              {"verdict", verdict_name(e.outcome)},
+              {"verdict", outcome_name(e.outcome)},
               {"components", components},
               {"detail", e.detail},
               {"finish", e.finish},

@@ -15,24 +15,6 @@ struct Mean {
   double get() const { return n > 0 ? sum / n : 0; }
 };
 
-const char* outcome_name(Outcome o) {
-  switch (o) {
-    case Outcome::kScored:
-      return "score";
-    case Outcome::kTimeout:
-      return "timeout";
-    case Outcome::kError:
-      return "error";
-    case Outcome::kUnparsable:
-      return "unparsable";
-    case Outcome::kUndecided:
-      return "undecided";
-    case Outcome::kAborted:
-      return "aborted";
-  }
-  return "error";
-}
-
 }  // namespace
 
 double length_correlation(std::span<const Episode> episodes) {

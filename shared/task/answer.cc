@@ -104,6 +104,13 @@ std::string folded(std::string_view s) {
   return out;
 }
 
+std::string without_blanks(std::string_view s) {
+  std::string out;
+  for (const char c : s)
+    if (c != ' ' && c != '\t' && c != '\n' && c != '\r') out += c;
+  return out;
+}
+
 bool same_text(std::string_view a, std::string_view b) {
   const auto words = [](std::string_view s) {
     return split(trimmed(s), [](char c) { return kSpace.find(c) != std::string_view::npos; });

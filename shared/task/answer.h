@@ -29,6 +29,7 @@ FinalAnswer answer_after_hashes(std::string_view response);
 
 std::string_view trimmed(std::string_view s);
 std::string folded(std::string_view s);  // ASCII lower case, white space to single blanks, trimmed
+std::string without_blanks(std::string_view s);
 bool same_text(std::string_view a, std::string_view b);
 
 // Pieces between white space, commas, semicolons, brackets, quotes and bars: so grids may be written with any of them.

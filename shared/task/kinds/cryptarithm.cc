@@ -10,13 +10,6 @@
 namespace fulmen::task {
 namespace {
 
-std::string without_blanks(std::string_view s) {
-  std::string out;
-  for (const char c : s)
-    if (c != ' ' && c != '\t' && c != '\n' && c != '\r') out += c;
-  return out;
-}
-
 Problem generate(Random& random, int difficulty) {
   const int letters = 3 + (difficulty + 1) * 6 / 11;  // 4..9 different digits
   const int longest = 3 + difficulty / 3;

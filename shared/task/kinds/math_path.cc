@@ -6,13 +6,6 @@
 namespace fulmen::task {
 namespace {
 
-std::string without_blanks(std::string_view s) {
-  std::string out;
-  for (const char c : s)
-    if (c != ' ' && c != '\t' && c != '\n' && c != '\r') out += c;
-  return out;
-}
-
 Problem generate(Random& random, int difficulty) {
   const int numbers = 3 + difficulty / 2;
   for (;;) {
