@@ -196,6 +196,7 @@ std::string_view behind_announcement(std::string_view rest) {
       rest.remove_prefix(1);
   };
   skip("");
+  if (rest.starts_with("isn't ")) return rest.substr(2);  // said to be none; the caller sees the "n't"
   bool is = rest.substr(0, 2) == "is" && rest.size() > 2 && !is_letter(rest[2]);
   bool sign = !rest.empty() && (rest.front() == ':' || rest.front() == '=');
   if (!is && !sign) return {};

@@ -34,12 +34,20 @@ std::string gold_text(std::string_view gold, const Profile& profile) {
   return std::string(gold);
 }
 
-// "The answer is not 34"; but "not defined" is an answer.
+// "The answer is not 34", "is surely not $34$", "isn't 34"; but "not defined" is an answer.
 bool is_denied(std::string_view text) {
-  if (!text.starts_with("not ")) return false;
-  const char next = text[std::min(text.find_first_not_of(' ', 4), text.size() - 1)];
-  return std::isdigit(static_cast<unsigned char>(next)) != 0 ||
-         std::string_view("$\\-(*").find(next) != std::string_view::npos;
+  constexpr size_t kFirstWords = 24;
+  for (std::string_view word : {"not ", "n't ", "no longer ", "never "}) {
+    const size_t at = text.substr(0, kFirstWords).find(word);
+    if (at == std::string_view::npos) continue;
+    const size_t next = text.find_first_not_of(' ', at + word.size());
+    if (next == std::string_view::npos) continue;
+    const char c = text[next];
+    if (std::isdigit(static_cast<unsigned char>(c)) != 0 ||
+        std::string_view("$\\-(*").find(c) != std::string_view::npos)
+      return true;
+  }
+  return false;
 }
 
 struct Extracted {

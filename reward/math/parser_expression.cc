@@ -153,7 +153,8 @@ NodeId Parser::juxtaposed() {
       at_++;
       NodeId below = number();
       if (below == kNone) return kNone;
-      next = t_.add(Op::kDiv, {next, below});
+      next = postfix(t_.add(Op::kDiv, {next, below}));
+      if (next == kNone) return kNone;
       is_frac.back() = true;
     }
     factors.push_back(next);
@@ -184,6 +185,15 @@ NodeId Parser::mixed_or_product(std::vector<NodeId>& factors, const std::vector<
   std::vector<NodeId> kept;
   for (size_t i = 0; i < factors.size(); i++) {
     NodeId f = factors[i];
+    const Op dress = t_.op(f);  // 33\frac13\% is a percentage of all of it, and so with degrees
+    const bool dressed = (dress == Op::kPercent || dress == Op::kDegree) && is_frac[i] && i + 1 == factors.size();
+    if (dressed && !kept.empty() && whole(kept.back())) {
+      const NodeId inner = t_.kid(f, 0);
+      if (t_.op(inner) == Op::kDiv && whole(t_.kid(inner, 0)) && whole(t_.kid(inner, 1))) {
+        kept.back() = t_.add(dress, {t_.add(Op::kAdd, {kept.back(), inner})});
+        continue;
+      }
+    }
     bool vulgar = t_.op(f) == Op::kNumber && t_.value(f).get_den() != 1 && is_frac[i];
     bool fraction = is_frac[i] && t_.op(f) == Op::kDiv && whole(t_.kid(f, 0)) && whole(t_.kid(f, 1));
     if (!kept.empty() && whole(kept.back()) && (vulgar || fraction)) {

@@ -5,7 +5,8 @@
 // word, and has to be the same mathematical object, exactly: no tolerance, no rounding, 10 % is 0.1 and not 10, letters
 // keep their case, (1,2) is not [1,2] and not {1,2}. Only dress may differ: LaTeX or plain text, the form of an
 // expression (1/sqrt 2 or sqrt 2/2), "x =" before it, a unit that one side leaves out (two units must agree after
-// conversion), the order of a bare list or a set, a list with or without braces. An equation equals an equation with
+// conversion), the order of a bare list or a set, a list with or without braces, |x| < 2 for -2 < x < 2, "(B) 12" for B
+// or for 12, a remark that k is an integer. An equation equals an equation with
 // the same solutions by a constant factor; it is never cut down to its right side unless the left is a bare name.
 //
 // math-verify: agrees with Hugging Face's Math-Verify: an unmarked answer is looked for (last formula, else last
