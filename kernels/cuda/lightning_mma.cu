@@ -16,6 +16,8 @@ struct Forward {
   bool wide;
   float* state;  // null without a cache
   uint16_t *k, *v;
+
+  __device__ __host__ int heads() const { return H; }
 };
 
 __device__ HeadCache cache_of(const Forward& a, int32_t slot, int h) {
@@ -38,6 +40,12 @@ __device__ Part part_of(const Segment* segments, int H, int D, int slices) {
   return {segments[i / slices / H], i / slices % H, c0, D - c0 < kSliceMma ? D - c0 : kSliceMma};
 }
 
+__device__ HeadInput input_of(const Forward& a, const Part& part) {
+  const float* q = a.qkv + part.seg.row0 * a.ld_qkv + static_cast<int64_t>(part.h) * 3 * a.D;
+  float* o = a.o + part.seg.row0 * a.ld_o + static_cast<int64_t>(part.h) * a.D + part.c0;
+  return {q, q + a.D, q + 2 * a.D + part.c0, o, a.ld_qkv, a.ld_qkv, a.ld_qkv, a.ld_o, a.wide};
+}
+
 // Grid: segments x H x slices.
 template <int kD, int kRowTiles>
 __global__ void __launch_bounds__(kThreadsOf<kRowTiles>, kD <= 128 ? 2 : 1)
@@ -45,12 +53,53 @@ __global__ void __launch_bounds__(kThreadsOf<kRowTiles>, kD <= 128 ? 2 : 1)
   const Part part = part_of(segments, a.H, a.D, a.slices);
   const LightningTiles m(shared_bytes(), a.D);
   load_decay<kThreadsOf<kRowTiles>>(m, a.pw, part.h);
-  const float* q = a.qkv + part.seg.row0 * a.ld_qkv + static_cast<int64_t>(part.h) * 3 * a.D;
-  float* o = a.o + part.seg.row0 * a.ld_o + static_cast<int64_t>(part.h) * a.D + part.c0;
-  const HeadInput in{q, q + a.D, q + 2 * a.D + part.c0, o, a.ld_qkv, a.ld_qkv, a.ld_qkv, a.ld_o, a.wide};
   HeadCache slot;
   if (a.state != nullptr) slot = cache_of(a, part.seg.slot, part.h);
-  lightning_head_mma<kD, kRowTiles>(m, in, slot, part.c0, part.columns, a.D, part.seg.pos0, part.seg.rows);
+  lightning_head_mma<kD, kRowTiles>(m, input_of(a, part), slot, part.c0, part.columns, a.D, part.seg.pos0,
+                                    part.seg.rows, nullptr);
+}
+
+// ---- Whole sequences in parts: states of all groups first, then all groups at once.
+
+// The input from row `first` on.
+__device__ HeadInput further(HeadInput in, int64_t first) {
+  in.q += first * in.ld_q, in.k += first * in.ld_k, in.v += first * in.ld_v, in.o += first * in.ld_o;
+  return in;
+}
+
+// What a block of a grid of parts x heads x slices does; states (state, heads, D, D).
+struct SplitPart {
+  LightningPart part;
+  int h, c0, columns;
+};
+__device__ SplitPart split_part_of(const LightningPart* parts, int heads, int D, int slices) {
+  const int i = static_cast<int>(blockIdx.x), slice = i % slices, c0 = slice * kSliceMma;
+  return {parts[i / slices / heads], i / slices % heads, c0, D - c0 < kSliceMma ? D - c0 : kSliceMma};
+}
+
+// Input: HeadInput of (argument, segment, head, slice). Grid: walks x heads x slices.
+template <int kD, class Argument>
+__global__ void __launch_bounds__(kThreadsOf<4>, kD <= 128 ? 2 : 1)
+    walk_kernel(Argument a, const LightningPart* walks, float* states) {
+  const SplitPart p = split_part_of(walks, a.heads(), a.D, a.slices);
+  const LightningTiles m(shared_bytes(), a.D);
+  load_decay<kThreadsOf<4>>(m, a.pw, p.h % a.H);
+  const int64_t size = static_cast<int64_t>(a.D) * a.D;
+  walk_states<kD>(m, input_of(a, {p.part.segment, p.h, p.c0, p.columns}), p.c0, p.columns, a.D, p.part.rows, kGroupRows,
+                  states + p.part.state * a.heads() * size + p.h * size, a.heads() * size);
+}
+
+// Grid: parts x heads x slices.
+template <int kD, class Argument>
+__global__ void __launch_bounds__(kThreadsOf<4>, kD <= 128 ? 2 : 1)
+    part_kernel(Argument a, const LightningPart* parts, const float* states) {
+  const SplitPart p = split_part_of(parts, a.heads(), a.D, a.slices);
+  const LightningTiles m(shared_bytes(), a.D);
+  load_decay<kThreadsOf<4>>(m, a.pw, p.h % a.H);
+  const HeadInput in = further(input_of(a, {p.part.segment, p.h, p.c0, p.columns}), p.part.first);
+  const int64_t size = static_cast<int64_t>(a.D) * a.D;
+  const float* begin = p.part.state < 0 ? nullptr : states + (p.part.state * a.heads() + p.h) * size;
+  lightning_head_mma<kD, 4>(m, in, HeadCache{}, p.c0, p.columns, a.D, p.part.first, p.part.rows, begin);
 }
 
 // Grid: segments x H. The rows of the segment's last block go where the next call will look for them.
@@ -214,28 +263,44 @@ struct Backward {
   int64_t ld_qkv, ld_do, ld_dqkv;
   int H, D, slices;
   bool wide;
+
+  __device__ __host__ int heads() const { return 3 * H; }  // gradient * H + head
 };
 
-// Grid: segments x 3 gradients x H x slices. Every gradient is again a lightning attention with the same decays
-// (kernels /cpu/lightning_backward.cc): dq with q, k, v = g, v, k; dk and dv on the reversed sequence with v, g, q and
-// k, q, g.
-template <int kD>
-__global__ void __launch_bounds__(kThreadsOf<4>, kD <= 128 ? 2 : 1)
-    gradient_kernel(Backward a, const Segment* segments) {
-  const Part part = part_of(segments, a.H * 3, a.D, a.slices);
-  const int h = part.h / 3, which = part.h % 3, D = a.D;
-  const LightningTiles m(shared_bytes(), D);
-  load_decay<kThreadsOf<4>>(m, a.pw, h);
+// Every gradient is again a lightning attention with the same decays (kernels/cpu/lightning_backward.cc): dq with q, k,
+// v = g, v, k; dk and dv on the reversed sequence with v, g, q and k, q, g.
+__device__ HeadInput input_of(const Backward& a, const Part& part) {
+  const int h = part.h % a.H, which = part.h / a.H, D = a.D;
   const bool reverse = which != 0;
   const int64_t first = reverse ? part.seg.row0 + part.seg.rows - 1 : part.seg.row0, sign = reverse ? -1 : 1;
   const int64_t ld = sign * a.ld_qkv, ld_g = sign * a.ld_do, ld_out = sign * a.ld_dqkv;
   const float *q = a.qkv + first * a.ld_qkv + static_cast<int64_t>(h) * 3 * D, *k = q + D, *v = k + D;
   const float* g = a.d_o + first * a.ld_do + static_cast<int64_t>(h) * D;
   float* out = a.dqkv + first * a.ld_dqkv + (static_cast<int64_t>(h) * 3 + which) * D + part.c0;
-  HeadInput in{g, v, k + part.c0, out, ld_g, ld, ld, ld_out, a.wide};
-  if (which == 1) in = {v, g, q + part.c0, out, ld, ld_g, ld, ld_out, a.wide};
-  if (which == 2) in = {k, q, g + part.c0, out, ld, ld, ld_g, ld_out, a.wide};
-  lightning_head_mma<kD, 4>(m, in, HeadCache{}, part.c0, part.columns, D, 0, part.seg.rows);
+  if (which == 0) return {g, v, k + part.c0, out, ld_g, ld, ld, ld_out, a.wide};
+  if (which == 1) return {v, g, q + part.c0, out, ld, ld_g, ld, ld_out, a.wide};
+  return {k, q, g + part.c0, out, ld, ld, ld_g, ld_out, a.wide};
+}
+
+// Whole sequences, in parts where they are few.
+template <int kD, class Argument>
+void run_parts(const char* name, const Argument& a, std::span<const Segment> segments, State& state) {
+  constexpr int64_t kMostBytes = int64_t{256} << 20;
+  State::Frame frame(state);
+  const int64_t size = static_cast<int64_t>(a.heads()) * a.D * a.D;
+  const LightningSplit split =
+      split_lightning(segments, static_cast<int64_t>(a.heads()) * a.slices, kMostBytes / 4 / size);
+  const auto blocks = [&](const std::vector<LightningPart>& parts) {
+    return dim3(static_cast<unsigned>(parts.size()) * static_cast<unsigned>(a.heads() * a.slices));
+  };
+  float* states = nullptr;
+  if (!split.walks.empty()) {
+    states = frame.take<float>(split.states * size);
+    launch(state, "lightning: states", walk_kernel<kD, Argument>, blocks(split.walks), kThreadsOf<4>,
+           LightningTiles::bytes(a.D), a, state.upload(std::span<const LightningPart>(split.walks)), states);
+  }
+  launch(state, name, part_kernel<kD, Argument>, blocks(split.parts), kThreadsOf<4>, LightningTiles::bytes(a.D), a,
+         state.upload(std::span<const LightningPart>(split.parts)), states);
 }
 
 template <int kD>
@@ -252,7 +317,10 @@ void forward(const Forward& a, const LightningPlan& plan, State& state) {
     if (a.state != nullptr)
       launch(state, "lightning_forward: append", append_kernel, dim3(heads(list)), 256, 0, a, segments);
   };
-  prefill("lightning_forward: blocks", plan.pieces, chunk_kernel<kD, 4>, kThreadsOf<4>);
+  if (a.state == nullptr && !plan.pieces.empty())
+    run_parts<kD>("lightning_forward: sequences", a, plan.pieces, state);
+  else
+    prefill("lightning_forward: blocks", plan.pieces, chunk_kernel<kD, 4>, kThreadsOf<4>);
   prefill("lightning_forward: few rows", plan.few, chunk_kernel<kD, 1>, kThreadsOf<1>);
   if (!plan.filled.empty())
     launch(state, "lightning_forward: advance", advance_kernel<kD>, dim3(heads(plan.filled) * slices), kThreadsOf<4>,
@@ -282,10 +350,10 @@ void lightning_backward_bf16(const LightningBackward& b, State& state) {
   Backward a{b.qkv.f32(), b.d_o.f32(), b.pw, b.dqkv.f32(),   b.qkv.ld, b.d_o.ld,
              b.dqkv.ld,   b.H,         b.D,  slices_of(b.D), false};
   a.wide = wide_rows(a.qkv, a.ld_qkv) && wide_rows(a.d_o, a.ld_do) && wide_rows(a.dqkv, a.ld_dqkv);
-  const auto kernel = a.D <= 64 ? gradient_kernel<64> : a.D <= 128 ? gradient_kernel<128> : gradient_kernel<256>;
-  launch(state, "lightning_backward", kernel,
-         dim3(static_cast<unsigned>(b.segments.size()) * static_cast<unsigned>(a.H * 3 * a.slices)), kThreadsOf<4>,
-         LightningTiles::bytes(a.D), a, state.upload(b.segments));
+  const char* name = "lightning_backward";
+  a.D <= 64    ? run_parts<64>(name, a, b.segments, state)
+  : a.D <= 128 ? run_parts<128>(name, a, b.segments, state)
+               : run_parts<256>(name, a, b.segments, state);
 }
 
 }  // namespace fulmen::kernels::cuda

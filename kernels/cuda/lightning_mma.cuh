@@ -231,11 +231,58 @@ __device__ inline void block_output(const LightningTiles& m, int tile, int c, in
   }
 }
 
+// The states of a head at the beginning of every group but the first, to `states` (D, D), states_step apart: K and V
+// are walked alone, the rows of the next block on their way while this one is added.
+template <int kD>
+__device__ void walk_states(const LightningTiles& m, const HeadInput& in, int c0, int columns, int D, int64_t rows,
+                            int64_t group_rows, float* states, int64_t states_step) {
+  constexpr int kThreads = kThreadsOf<4>, kFours = kBlock * kD / 4 / kThreads,
+                kFoursV = kBlock * kSliceMma / 4 / kThreads;
+  const int tid = static_cast<int>(threadIdx.x), across = D / 4;
+  LightningState<kD, 4> state;
+  Four k[kFours], v[kFoursV];
+  const auto fetch = [&](int64_t first) {
+    FULMEN_UNROLL
+    for (int n = 0; n < kFours; ++n) {
+      const int i = n * kThreads + tid;
+      if (i < kBlock * across) k[n] = load_four(in.k + (first + i / across) * in.ld_k + i % across * 4, in.wide);
+    }
+    FULMEN_UNROLL
+    for (int n = 0; n < kFoursV; ++n) {
+      const int i = n * kThreads + tid, c = i % (kSliceMma / 4) * 4;
+      v[n] = Four{};
+      if (c < columns) v[n] = load_four(in.v + (first + i / (kSliceMma / 4)) * in.ld_v + c, in.wide);
+    }
+  };
+  const int64_t last = (rows - 1) / group_rows * group_rows;  // what comes after needs no state
+  fetch(0);
+  for (int64_t first = 0; first < last; first += kBlock) {
+    __syncthreads();  // the block before has been added
+    FULMEN_UNROLL
+    for (int n = 0; n < kFours; ++n) {
+      const int i = n * kThreads + tid;
+      if (i < kBlock * across) store_four_bf16(m.k + i / across * m.ld + i % across * 4, k[n]);
+    }
+    FULMEN_UNROLL
+    for (int n = 0; n < kFoursV; ++n) {
+      const int i = n * kThreads + tid;
+      store_four_bf16(m.v + i / (kSliceMma / 4) * kSliceLd + i % (kSliceMma / 4) * 4, v[n]);
+    }
+    if (first + kBlock < last) fetch(first + kBlock);
+    __syncthreads();
+    state.advance(m, D, first == 0);
+    if ((first + kBlock) % group_rows != 0) continue;
+    state.store(states, D, c0, columns);
+    states += states_step;
+  }
+}
+
 // Tokens pos0 .. pos0 + rows - 1 of a head. Reads the slot and writes its state; K and V are appended by another
-// kernel, once every slice has read what stood there.
+// kernel, once every slice has read what stood there. With `begin` there is no slot, and pos0 begins a block whose
+// state that is.
 template <int kD, int kRowTiles>
 __device__ void lightning_head_mma(const LightningTiles& m, const HeadInput& in, const HeadCache& slot, int c0,
-                                   int columns, int D, int64_t pos0, int64_t rows) {
+                                   int columns, int D, int64_t pos0, int64_t rows, const float* begin) {
   constexpr int kThreads = kThreadsOf<kRowTiles>, kWarps = kThreads / 32, kAcross = kWarps / kRowTiles;
   LightningState<kD, kRowTiles> state;
   if (slot.state != nullptr && pos0 > 0) {
@@ -243,12 +290,16 @@ __device__ void lightning_head_mma(const LightningTiles& m, const HeadInput& in,
     if (pos0 > kBlock) state.load(slot.state, D, c0, columns);
     if (pos0 > kBlock && pos0 % kBlock != 0) state.publish(m, D);
   }
+  if (begin != nullptr) {
+    state.load(begin, D, c0, columns);
+    state.publish(m, D);
+  }
   for (int64_t done = 0; done < rows;) {
     const int64_t pos = pos0 + done;
     const int i0 = static_cast<int>(pos % kBlock);
     const int n = static_cast<int>(rows - done < kBlock - i0 ? rows - done : kBlock - i0);
     __syncthreads();  // everyone is done with the block before
-    if (i0 == 0 && pos > 0) {
+    if (i0 == 0 && pos > 0 && (done > 0 || begin == nullptr)) {
       state.advance(m, D, pos == kBlock);
       state.publish(m, D);
       __syncthreads();  // K and V of the block before are read

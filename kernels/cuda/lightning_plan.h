@@ -29,4 +29,40 @@ inline LightningPlan plan_lightning(std::span<const Segment> segments, bool with
   return plan;
 }
 
+// A long sequence of few heads would keep few multiprocessors busy: it is walked in groups of blocks at once, from
+// states that a walk of K and V alone has left before. Each part is rows [first, first + rows) of a segment; `state`
+// names the state it begins with, -1: none, it begins the sequence.
+constexpr int32_t kGroupRows = 8 * kLightningBlock;
+
+struct LightningPart {
+  Segment segment;
+  int32_t first, rows, state;
+};
+
+struct LightningSplit {
+  std::vector<LightningPart> parts;
+  std::vector<LightningPart> walks;  // one a long sequence; `state`: of its second group, the next follow
+  int32_t states = 0;
+};
+
+// For whole sequences. blocks_each: thread blocks of a sequence in one part; states_most: that memory allows.
+inline LightningSplit split_lightning(std::span<const Segment> segments, int64_t blocks_each, int64_t states_most) {
+  constexpr int64_t kEnoughBlocks = 264;  // two a multiprocessor
+  LightningSplit split;
+  int64_t states = 0;
+  for (const Segment& s : segments) states += (s.rows - 1) / kGroupRows;
+  const bool apart = static_cast<int64_t>(segments.size()) * blocks_each < kEnoughBlocks && states <= states_most;
+  for (const Segment& s : segments) {
+    if (!apart || s.rows < 2 * kGroupRows) {
+      split.parts.push_back({s, 0, s.rows, -1});
+      continue;
+    }
+    split.walks.push_back({s, 0, s.rows, split.states});
+    for (int32_t first = 0; first < s.rows; first += kGroupRows)
+      split.parts.push_back(
+          {s, first, s.rows - first < kGroupRows ? s.rows - first : kGroupRows, first == 0 ? -1 : split.states++});
+  }
+  return split;
+}
+
 }  // namespace fulmen::kernels::cuda

@@ -247,8 +247,10 @@ void run_grid(dim3 grid, dim3 block, size_t shared, const std::function<void()>&
   machine.fibers.assign(static_cast<size_t>(threads), {});
   machine.warps.assign(static_cast<size_t>((threads + kWarpLanes - 1) / kWarpLanes), {});
   machine.kernel = &kernel;
-  std::unique_ptr<unsigned char[]> memory(new unsigned char[shared + 1024]);
-  machine.shared = memory.get() + (1024 - reinterpret_cast<uintptr_t>(memory.get()) % 1024) % 1024;
+  void* at = nullptr;  // exactly as long as asked for, so that AddressSanitizer sees what lies beyond
+  if (posix_memalign(&at, 1024, std::max(shared, size_t{1})) != 0) die("no memory for the shared memory of a block");
+  const std::unique_ptr<void, decltype(&std::free)> memory(at, &std::free);
+  machine.shared = static_cast<unsigned char*>(at);
   for (unsigned z = 0; z < grid.z; ++z)
     for (unsigned y = 0; y < grid.y; ++y)
       for (unsigned x = 0; x < grid.x; ++x) {

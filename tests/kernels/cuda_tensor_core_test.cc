@@ -178,6 +178,46 @@ TEST(CudaTensorLightning, ASequenceDoesNotDependOnItsPackOrItsStrides) {
   EXPECT_TRUE(same_bits(alone, want));
 }
 
+// A long sequence alone is walked in groups at once; beside many others it is not. The same bits.
+TEST(CudaTensorLightning, GroupsAtOnceGiveTheBitsOfOneWalk) {
+  const Lightning l(1, 16);
+  std::vector<int32_t> lengths = {1100};
+  const Floats qkv = normal_bf16(5600 * l.in(), 18), g = normal_bf16(5600 * l.out(), 19);
+  const auto run = [&](const std::vector<Segment>& segments) {
+    return on_device([&](Context& ctx) {
+      const Floats o = l.forward(qkv, segments, ctx), d = l.backward(qkv, g, segments, ctx);
+      return joined({Floats(o.begin(), o.begin() + 1100 * l.out()), Floats(d.begin(), d.begin() + 1100 * l.in())});
+    });
+  };
+  const std::vector<Segment> alone = whole(lengths);
+  ASSERT_EQ(cuda::split_lightning(alone, 3, 100).walks.size(), 1u);
+  lengths.insert(lengths.end(), 264, 17);  // not a few rows, which have a kernel of their own
+  const std::vector<Segment> beside = whole(lengths);
+  ASSERT_TRUE(cuda::split_lightning(beside, 1, 100).walks.empty());
+  EXPECT_TRUE(same_bits(run(alone), run(beside)));
+}
+
+TEST(CudaTensorLightning, PartsOfSequencesCoverThemAndNameTheirStates) {
+  const std::vector<Segment> segments = whole({1100, 5, 1024, 1023});
+  const cuda::LightningSplit split = cuda::split_lightning(segments, 2, 10);
+  ASSERT_EQ(split.walks.size(), 2u);
+  EXPECT_EQ(split.walks[1].state, 2);
+  EXPECT_EQ(split.states, 3);
+  std::vector<int32_t> rows(4, 0), states;
+  for (const cuda::LightningPart& p : split.parts) {
+    const auto s = static_cast<size_t>(
+        std::find_if(segments.begin(), segments.end(), [&](const Segment& x) { return x.row0 == p.segment.row0; }) -
+        segments.begin());
+    EXPECT_EQ(p.first, rows[s]);
+    EXPECT_EQ(p.first % cuda::kGroupRows, 0);
+    rows[s] += p.rows;
+    if (p.first > 0) states.push_back(p.state);
+  }
+  EXPECT_EQ(rows, (std::vector<int32_t>{1100, 5, 1024, 1023}));
+  EXPECT_EQ(states, (std::vector<int32_t>{0, 1, 2}));
+  EXPECT_EQ(cuda::split_lightning(segments, 2, 3).walks.size(), 0u);  // 4 states would not fit
+}
+
 TEST(CudaTensorLightning, EveryPieceTakesOneKernelAndFilledBlocksTheAdvance) {
   const std::vector<Segment> segments = {{0, 1, 128, 0}, {1, 1, 0, 1}, {2, 16, 5, 2}, {18, 17, 64, 3}, {35, 1, 70, 4}};
   const cuda::LightningPlan plan = cuda::plan_lightning(segments, true);
