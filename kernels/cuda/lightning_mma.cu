@@ -77,10 +77,9 @@ __device__ SplitPart split_part_of(const LightningPart* parts, int heads, int D,
   return {parts[i / slices / heads], i / slices % heads, c0, D - c0 < kSliceMma ? D - c0 : kSliceMma};
 }
 
-// Input: HeadInput of (argument, segment, head, slice). Grid: walks x heads x slices.
+// Grid: walks x heads x slices. Few blocks: registers go to the rows on their way.
 template <int kD, class Argument>
-__global__ void __launch_bounds__(kThreadsOf<4>, kD <= 128 ? 2 : 1)
-    walk_kernel(Argument a, const LightningPart* walks, float* states) {
+__global__ void __launch_bounds__(kThreadsOf<4>) walk_kernel(Argument a, const LightningPart* walks, float* states) {
   const SplitPart p = split_part_of(walks, a.heads(), a.D, a.slices);
   const LightningTiles m(shared_bytes(), a.D);
   load_decay<kThreadsOf<4>>(m, a.pw, p.h % a.H);
