@@ -3,6 +3,7 @@
 #include <immintrin.h>
 #include <sched.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "kernels/error.h"
+#include "kernels/shared_range.h"
 
 namespace fulmen::kernels {
 namespace {
@@ -126,14 +128,10 @@ void ThreadPool::parallel_for(int64_t n, int64_t grain, const std::function<void
     fn(0, n, 0);
     return;
   }
-  struct Job {
-    const std::function<void(int64_t, int64_t, int)>& fn;
-    int64_t n, grain;
-    std::atomic<int64_t> next{0};
-  } job{fn, n, grain};
-  run([&job](int thread_idx) {
-    for (int64_t i; (i = job.next.fetch_add(job.grain, std::memory_order_relaxed)) < job.n;)
-      job.fn(i, i + job.grain < job.n ? i + job.grain : job.n, thread_idx);
+  SharedRange pieces((n + grain - 1) / grain, size());
+  run([&](int thread_idx) {
+    for (int64_t piece; (piece = pieces.take(thread_idx)) >= 0;)
+      fn(piece * grain, std::min(n, (piece + 1) * grain), thread_idx);
   });
 }
 

@@ -1,6 +1,7 @@
 #include "kernels/cpu/entries.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/simd.h"
+#include "kernels/shared_range.h"
 
 namespace fulmen::kernels::FULMEN_ISA {
 namespace {
@@ -58,7 +59,7 @@ void run_unit(const Products& products, const Plan& p, int64_t unit, Scratch& sc
   gemm_block(products, row(part), row(part + 1), q0, min64(q0 + p.group_panels, products.panels()), scratch);
 }
 
-// Runs products_at(0 .. count-1), which write disjoint outputs, on all threads with dynamic balance.
+// Runs products_at(0 .. count-1), which write disjoint outputs, on all threads.
 template <class ProductsAt>
 void run_gemms(int64_t count, const ProductsAt& products_at, Context& ctx) {
   ThreadPool& pool = *ctx.pool;
@@ -87,24 +88,27 @@ void run_gemms(int64_t count, const ProductsAt& products_at, Context& ctx) {
     }
     return;
   }
-  int64_t next = 0;  // units are numbered through all products
+  int64_t units = 0;  // numbered through all products
+  for (int64_t i = 0; i < count; ++i)
+    if (const Products p = products_at(i); cost(p) > 0) units += Plan::of(p, unit_cost, threads).units();
+  SharedRange range(units, threads);
   const auto work = [&](int thread_idx) {
     Scratch scratch(pool.scratch(thread_idx, kGemmScratch));
-    int64_t unit = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED), first = 0;
-    for (int64_t i = 0; i < count; ++i) {
-      Products p = products_at(i);
-      if (cost(p) == 0) continue;
-      p.cached = cached;
-      const Plan plan = Plan::of(p, unit_cost, threads);
-      for (; unit < first + plan.units(); unit = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED)) {
-        const int64_t later = unit - first + threads;  // most likely this thread's next unit
-        if (later < plan.units())
-          p.after = p.panel(later % plan.groups * plan.group_panels);
-        else
-          p.after = first_panel(i + later / plan.units());
-        run_unit(p, plan, unit - first, scratch);
+    int64_t unit = range.take(thread_idx);
+    while (unit >= 0) {  // once through the products, and again after helping out further ahead
+      int64_t first = 0;
+      for (int64_t i = 0; i < count && unit >= first; ++i) {
+        Products p = products_at(i);
+        if (cost(p) == 0) continue;
+        p.cached = cached;
+        const Plan plan = Plan::of(p, unit_cost, threads);
+        for (; unit >= first && unit < first + plan.units(); unit = range.take(thread_idx)) {
+          const int64_t later = unit - first + 1;  // most likely the next unit
+          p.after = later < plan.units() ? p.panel(later % plan.groups * plan.group_panels) : first_panel(i + 1);
+          run_unit(p, plan, unit - first, scratch);
+        }
+        first += plan.units();
       }
-      first += plan.units();
     }
   };
   pool.run([&work](int thread_idx) { work(thread_idx); });
