@@ -160,11 +160,19 @@ NodeId Parser::juxtaposed() {
     factors.push_back(next);
     if (!starts_operand()) break;
   }
+  if (names_a_point(factors)) return factors[1];
   for (NodeId& f : factors) {
     if (factors.size() > 1) f = grouped(f);
     if (factors.size() > 1 && !in_expression(f)) return kNone;
   }
   return mixed_or_product(factors, is_frac);
+}
+
+// A(1, 2): the point, whose name says nothing.
+bool Parser::names_a_point(const std::vector<NodeId>& factors) const {
+  if (factors.size() != 2 || t_.op(factors[0]) != Op::kSymbol || t_.op(factors[1]) != Op::kTuple) return false;
+  const std::string& name = t_.name(factors[0]);
+  return name.size() == 1 && name[0] >= 'A' && name[0] <= 'Z';
 }
 
 bool Parser::in_expression(NodeId n) {

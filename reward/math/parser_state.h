@@ -46,6 +46,7 @@ class Parser {
   NodeId product();
   NodeId signed_factor();
   NodeId juxtaposed();
+  bool names_a_point(const std::vector<NodeId>& factors) const;
   NodeId mixed_or_product(std::vector<NodeId>& factors, const std::vector<bool>& is_frac);
   NodeId grouped(NodeId n) const;
   bool in_expression(NodeId n);  // a scalar or a matrix; else fails
