@@ -3,6 +3,7 @@
 #include "kernels/cuda/arithmetic.cuh"
 #include "kernels/cuda/entries.h"
 #include "kernels/cuda/product.h"
+#include "kernels/cuda/product_lines.cuh"
 
 namespace fulmen::kernels::cuda {
 namespace {
@@ -85,9 +86,17 @@ void linear_forward_together(std::span<const LinearForward> list, Context& ctx) 
 
 void linear_backward(const LinearBackward& a, Context& ctx) {
   State& state = state_of(ctx);
+  State::Frame frame(state);
   const DType weight = a.w ? a.w.dtype : DType::kF32;
-  if (a.dx) multiply(dx_product(a.dy, a.w, a.dx, a.dx_accumulate), weight, state);
-  if (a.dw) multiply(dw_product(a.dy, a.x, a.dw), weight, state);
+  Product dx, dw;
+  if (a.dx) dx = dx_product(a.dy, a.w, a.dx, a.dx_accumulate);
+  if (a.dw) dw = dw_product(a.dy, a.x, a.dw);
+  if (a.dx && a.dw && weight == DType::kBf16 && fits_tiles(dx) && fits_tiles(dw)) {  // both read dy: rounded once
+    round_a_once({&dx, 1}, frame, state);
+    dw.a_rounded = dx.a_rounded, dw.a_rounded_row = dx.a_rounded_row;
+  }
+  if (a.dx) multiply(dx, weight, state);
+  if (a.dw) multiply(dw, weight, state);
 }
 
 void grouped_linear_forward(const GroupedLinearForward& a, Context& ctx) {

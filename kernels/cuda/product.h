@@ -25,7 +25,7 @@ enum class Groups : int32_t {
 struct Product {
   const float* a = nullptr;  // A(m, k) at a[m * a_row + k * a_k]
   int64_t a_row = 0, a_k = 1;
-  const uint16_t* a_rounded = nullptr;  // a in bf16, lines of a_rounded_row; may be absent
+  const uint16_t* a_rounded = nullptr;  // a in bf16, lines of a_rounded_row, along or across k as a; may be absent
   int64_t a_rounded_row = 0;
   const void* b = nullptr;  // B(k, n) at b[k * b_k + n * b_column]
   DType b_type = DType::kF32;

@@ -1,5 +1,5 @@
-#include "kernels/cuda/arithmetic.cuh"
 #include "kernels/cuda/product_lines.cuh"
+#include "kernels/cuda/tensor.cuh"
 
 namespace fulmen::kernels::cuda {
 namespace {
@@ -11,7 +11,7 @@ bool in_place(const Operand& o, const void* from) {
 // Grid: lines of the copy. Rounds a line to bf16.
 template <class T>
 __global__ void lines_kernel(const T* from, int64_t stride, int64_t width, uint16_t* to, int64_t to_stride, int experts,
-                             const int32_t* offset) {
+                             const int32_t* offset, bool wide) {
   int64_t line = blockIdx.x;
   bool real = true;
   if (offset != nullptr) {
@@ -22,15 +22,24 @@ __global__ void lines_kernel(const T* from, int64_t stride, int64_t width, uint1
     line = real ? offset[e] + line - at : 0;
   }
   uint16_t* out = to + static_cast<int64_t>(blockIdx.x) * to_stride;
-  for (int64_t i = threadIdx.x; i < width; i += blockDim.x)
-    out[i] = real ? narrow<uint16_t>(widen(from[line * stride + i])) : uint16_t{0};
+  const T* in = from + line * stride;
+  int64_t done = 0;
+  if constexpr (sizeof(T) == 4)
+    if (wide && real) {
+      done = width / 4 * 4;
+      for (int64_t i = 4 * threadIdx.x; i < done; i += 4 * blockDim.x)
+        store_four_bf16(out + i, load_four(in + i, true));
+    }
+  for (int64_t i = done + threadIdx.x; i < width; i += blockDim.x)
+    out[i] = real ? narrow<uint16_t>(widen(in[i])) : uint16_t{0};
 }
 
 }  // namespace
 
 Operand left_operand(const Product& p) {
   const bool along = p.a_k == 1;
-  if (p.a_rounded != nullptr) return {p.a_rounded, DType::kBf16, p.a_rounded_row, p.M, p.K, true};
+  if (p.a_rounded != nullptr)
+    return {p.a_rounded, DType::kBf16, p.a_rounded_row, along ? p.M : p.K, along ? p.K : p.M, along};
   return {p.a, DType::kF32, along ? p.a_row : p.a_k, along ? p.M : p.K, along ? p.K : p.M, along};
 }
 Operand right_operand(const Product& p) {
@@ -48,10 +57,10 @@ Lines make_lines(const Operand& o, const Product& p, State::Frame& frame, State&
   const int32_t* offset = sum ? p.offset : nullptr;
   if (o.type == DType::kF32)
     launch(state, "product: round", lines_kernel<float>, grid, 256, 0, static_cast<const float*>(o.from), o.line_stride,
-           o.width, to, stride, p.experts, offset);
+           o.width, to, stride, p.experts, offset, wide_rows(static_cast<const float*>(o.from), o.line_stride));
   else
     launch(state, "product: copy", lines_kernel<uint16_t>, grid, 256, 0, static_cast<const uint16_t*>(o.from),
-           o.line_stride, o.width, to, stride, p.experts, offset);
+           o.line_stride, o.width, to, stride, p.experts, offset, false);
   return {to, stride, lines, o.width};
 }
 
