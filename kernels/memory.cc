@@ -61,6 +61,10 @@ size_t bytes_free(const Context& ctx) {
 
 void synchronize(Context& ctx) { ctx.table->synchronize(ctx); }
 
+void* stream(Context& ctx) { return ctx.table->stream != nullptr ? ctx.table->stream(ctx) : nullptr; }
+
+bool idle(Context& ctx) { return ctx.table->idle == nullptr || ctx.table->idle(ctx); }
+
 void copy_rows(const CopyRows& a, Context& ctx) {
   const char* op = "copy_rows";
   const int64_t n = a.to.empty() ? a.from.empty() ? a.x.dim[0] : static_cast<int64_t>(a.from.size())

@@ -25,6 +25,11 @@ void copy_within(void* to, const void* from, size_t bytes, Context& ctx);   // m
 void fill_zero(void* device, size_t bytes, Context& ctx);
 size_t bytes_free(const Context& ctx);  // of a device with memory of its own; elsewhere the largest size_t
 void synchronize(Context& ctx);
+// For libraries that queue work of their own on the device (NCCL): the stream that the calls of this Context go to,
+// null where there is none (CPU); and whether all that was queued there is done, without waiting. idle throws what went
+// wrong.
+void* stream(Context& ctx);
+bool idle(Context& ctx);
 
 // y[to[i]] = x[from[i]] for each i; an empty list means row i itself. Rows of y not named keep their values. Indices
 // are host memory and checked; no row of `to` may occur twice.

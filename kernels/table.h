@@ -21,7 +21,7 @@
 
 namespace fulmen::kernels {
 
-inline constexpr uint32_t kKernelTableVersion = 2;
+inline constexpr uint32_t kKernelTableVersion = 3;
 
 struct KernelTable {
   uint32_t version = kKernelTableVersion;
@@ -35,7 +35,9 @@ struct KernelTable {
   void (*copy_within)(void* to, const void* from, size_t bytes, Context&) = nullptr;   // must not overlap
   void (*fill_zero)(void* device, size_t bytes, Context&) = nullptr;
   size_t (*bytes_free)(Context&) = nullptr;  // of device memory, now; null where it is the host's
-  void (*synchronize)(Context&) = nullptr;  // waits for everything queued; throws what went wrong in it
+  void (*synchronize)(Context&) = nullptr;   // waits for everything queued; throws what went wrong in it
+  void* (*stream)(Context&) = nullptr;       // of a device that has streams; null elsewhere, and idle with it
+  bool (*idle)(Context&) = nullptr;
   void (*copy_rows)(const CopyRows&, Context&);
   void (*dispatch)(const Dispatch&, Context&);
   void (*pack_weight)(const TensorRef& src, DType dtype, void* dst, Context& ctx);

@@ -15,6 +15,8 @@ void copy_within(void* to, const void* from, size_t bytes, Context& ctx);
 void fill_zero(void* device, size_t bytes, Context& ctx);
 size_t bytes_free(Context& ctx);
 void synchronize(Context& ctx);
+void* stream(Context& ctx);
+bool idle(Context& ctx);
 void copy_rows(const CopyRows&, Context&);
 void dispatch(const Dispatch&, Context&);
 void pack_weight(const TensorRef& src, DType dtype, void* dst, Context& ctx);

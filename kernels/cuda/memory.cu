@@ -66,6 +66,15 @@ size_t bytes_free(Context&) {
 
 void synchronize(Context& ctx) { state_of(ctx).wait(); }
 
+void* stream(Context& ctx) { return state_of(ctx).stream(); }
+
+bool idle(Context& ctx) {
+  const cudaError_t code = cudaStreamQuery(state_of(ctx).stream());
+  if (code == cudaErrorNotReady) return false;
+  check(code, "a kernel queued before");
+  return true;
+}
+
 void copy_rows(const CopyRows& a, Context& ctx) {
   State& state = state_of(ctx);
   const int32_t* from = a.from.empty() ? nullptr : state.upload(a.from);

@@ -17,6 +17,8 @@ KernelTable make_table(const char* name) {
   t.fill_zero = fill_zero;
   t.bytes_free = bytes_free;
   t.synchronize = synchronize;
+  t.stream = stream;
+  t.idle = idle;
   t.copy_rows = copy_rows;
   t.dispatch = dispatch;
   t.pack_weight = pack_weight;

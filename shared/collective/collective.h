@@ -14,6 +14,10 @@
 #include <string_view>
 #include <vector>
 
+namespace fulmen::kernels {
+struct Context;
+}
+
 namespace fulmen::collective {
 
 class Collective {
@@ -37,7 +41,7 @@ class Collective {
 
 std::unique_ptr<Collective> make_self();  // one rank: every call is done at once
 
-struct GlooOptions {
+struct GroupOptions {
   int rank = 0, size = 1;
   // A directory that all ranks see, e.g. under run.dir. Rendezvous keys and one file a rank, locked while it lives.
   std::string directory;
@@ -49,6 +53,17 @@ struct GlooOptions {
 };
 
 // CPU groups over TCP. Throws Error naming the ranks that did not come, or an epoch that was used before.
-std::unique_ptr<Collective> make_gloo(const GlooOptions& options);
+std::unique_ptr<Collective> make_gloo(const GroupOptions& options);
+
+struct NcclOptions {
+  kernels::Context* ctx = nullptr;  // whose device and stream the bytes pass; outlives the group
+  std::string library = "libnccl.so.2";
+};
+
+// GPU groups over NCCL, opened at run time. Arguments are host memory: they pass through the device. Bytes are
+// exchanged by NCCL and added here, in the order above, so the results are those of make_gloo bit for bit. `host` is
+// not used: NCCL finds its ways itself (NCCL_SOCKET_IFNAME). Throws Error also for a library that is missing or too old
+// and for a context without a GPU.
+std::unique_ptr<Collective> make_nccl(const GroupOptions& options, const NcclOptions& nccl);
 
 }  // namespace fulmen::collective

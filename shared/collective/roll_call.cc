@@ -75,7 +75,9 @@ void RollCall::begin_call() {
   }
 }
 
-std::string RollCall::suspects_now() const {
+std::string RollCall::gone() const { return absent(false); }
+
+std::string RollCall::absent(bool or_late) const {
   std::vector<int> dead, late;
   for (int r = 0; r < size_; r++) {
     if (r == rank_) continue;
@@ -90,7 +92,7 @@ std::string RollCall::suspects_now() const {
     if (fd >= 0) close(fd);
   }
   if (!dead.empty()) return ranks_text(dead) + (dead.size() == 1 ? " is gone" : " are gone");
-  if (!late.empty()) return fmt::format("{} did not come to call {}", ranks_text(late), calls_);
+  if (or_late && !late.empty()) return fmt::format("{} did not come to call {}", ranks_text(late), calls_);
   return "";
 }
 
@@ -98,7 +100,7 @@ std::string RollCall::suspects_now() const {
 std::string RollCall::suspects() const {
   std::string found;
   for (int tries = 0; tries < 20; ++tries) {
-    found = suspects_now();
+    found = absent(true);
     if (found.find("gone") != std::string::npos) return found;
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }

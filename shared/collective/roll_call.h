@@ -20,10 +20,11 @@ class RollCall {
   void wait_for_all(int timeout_ms, const std::function<void()>& while_waiting) const;  // Error naming the missing
   void wait_for_call(int rank) const;  // until `rank` has begun more calls than this one; Error when it is gone
   void begin_call();
+  std::string gone() const;      // "rank 2 is gone", or "" while all live
   std::string suspects() const;  // "rank 2 is dead" | "ranks 1, 2 have not come to call 7" | "all ranks are there"
 
  private:
-  std::string suspects_now() const;  // "" when every rank is there and not late
+  std::string absent(bool or_late) const;  // "" when every rank is there
   std::string path(int rank) const;
 
   std::string prefix_;

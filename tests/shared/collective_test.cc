@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <cstring>
@@ -14,6 +15,8 @@
 #include <thread>
 
 #include "kernels/error.h"
+#include "kernels/table.h"
+#include "shared/collective/roll_call.h"
 
 namespace fulmen::collective {
 namespace {
@@ -30,8 +33,8 @@ class Directory {  // a fresh one, gone at the end
   std::filesystem::path path_;
 };
 
-GlooOptions options(const std::string& dir, int rank, int size) {
-  GlooOptions o;
+GroupOptions options(const std::string& dir, int rank, int size) {
+  GroupOptions o;
   o.rank = rank;
   o.size = size;
   o.directory = dir;
@@ -66,6 +69,31 @@ std::vector<int> run_ranks(int size, const std::function<bool(int rank)>& body) 
   return codes;
 }
 
+// A device for NCCL: the CPU's kernels and memory, and a stream as nccl_double.cc has it.
+struct Device {
+  kernels::ThreadPool pool{1};
+  kernels::KernelTable table = *kernels::cpu_context(pool).table;
+  std::atomic<int> under_way{0};
+  kernels::Context ctx{&table, &pool, &under_way};
+  Device() {
+    table.stream = [](kernels::Context& c) { return c.device; };
+    table.idle = [](kernels::Context& c) { return static_cast<std::atomic<int>*>(c.device)->load() == 0; };
+  }
+};
+
+// Every property holds for Gloo and for NCCL, the latter against a double of the library (nccl_double.cc).
+class CollectiveOf : public ::testing::TestWithParam<const char*> {
+ protected:
+  static bool nccl() { return std::string(GetParam()) == "nccl"; }
+  static std::unique_ptr<Collective> make(const GroupOptions& o) {
+    if (!nccl()) return make_gloo(o);
+    static Device device;
+    return make_nccl(o, {&device.ctx, FULMEN_NCCL_DOUBLE});
+  }
+};
+INSTANTIATE_TEST_SUITE_P(, CollectiveOf, ::testing::Values("gloo", "nccl"),
+                         [](const auto& p) { return std::string(p.param); });
+
 std::vector<float> values(int rank, size_t n) {  // magnitudes so apart that every other order gives other bits
   std::mt19937 g(static_cast<uint32_t>(rank) + 77);
   std::vector<float> v(n);
@@ -73,10 +101,10 @@ std::vector<float> values(int rank, size_t n) {  // magnitudes so apart that eve
   return v;
 }
 
-TEST(Collective, SumIsInRankOrderBitForBitAndTheSameOnEveryRank) {
+TEST_P(CollectiveOf, SumIsInRankOrderBitForBitAndTheSameOnEveryRank) {
   Directory dir;
   auto codes = run_ranks(3, [&](int rank) {
-    auto c = make_gloo(options(dir, rank, 3));
+    auto c = make(options(dir, rank, 3));
     for (size_t n : {size_t{1}, size_t{2}, size_t{7}, size_t{1000003}}) {  // fewer than ranks, odd, several rounds
       std::vector<float> zero = values(0, n), one = values(1, n), two = values(2, n), want(n), other(n);
       for (size_t i = 0; i < n; i++) {
@@ -97,7 +125,7 @@ TEST(Collective, SumIsInRankOrderBitForBitAndTheSameOnEveryRank) {
   EXPECT_EQ(codes, std::vector<int>(3, 0));
 }
 
-TEST(Collective, PartsAreAddedInOrderWhateverRankHoldsThem) {
+TEST_P(CollectiveOf, PartsAreAddedInOrderWhateverRankHoldsThem) {
   constexpr size_t kLength = 700001;  // more than one round
   std::vector<std::vector<float>> part;
   for (int p = 0; p < 5; p++) part.push_back(values(p, kLength));
@@ -113,7 +141,7 @@ TEST(Collective, PartsAreAddedInOrderWhateverRankHoldsThem) {
     const std::vector<int>& counts = splits[s];
     const int size = static_cast<int>(counts.size());
     auto codes = run_ranks(size, [&](int rank) {
-      auto c = make_gloo(options(dir, rank, size));
+      auto c = make(options(dir, rank, size));
       std::vector<std::span<const float>> own;
       size_t first = 0;
       for (int r = 0; r < rank; r++) first += static_cast<size_t>(counts[static_cast<size_t>(r)]);
@@ -128,12 +156,12 @@ TEST(Collective, PartsAreAddedInOrderWhateverRankHoldsThem) {
   }
 }
 
-TEST(Collective, WaitForHasNoDeadlineWhileTheRankLivesAndEndsWhenItIsGone) {
+TEST_P(CollectiveOf, WaitForHasNoDeadlineWhileTheRankLivesAndEndsWhenItIsGone) {
   Directory dir;
   auto codes = run_ranks(2, [&](int rank) {
-    GlooOptions o = options(dir, rank, 2);
+    GroupOptions o = options(dir, rank, 2);
     o.timeout_ms = 300;
-    auto c = make_gloo(o);
+    auto c = make(o);
     if (rank == 0) {
       std::this_thread::sleep_for(std::chrono::milliseconds(900));
       c->barrier();
@@ -151,17 +179,17 @@ TEST(Collective, WaitForHasNoDeadlineWhileTheRankLivesAndEndsWhenItIsGone) {
   EXPECT_EQ(codes, std::vector<int>(2, 0));
 }
 
-TEST(Collective, WaitingForRanksEndsWhenTheCallerKnowsBetter) {
+TEST_P(CollectiveOf, WaitingForRanksEndsWhenTheCallerKnowsBetter) {
   Directory dir;
-  GlooOptions o = options(dir, 0, 2);
+  GroupOptions o = options(dir, 0, 2);
   o.while_waiting = [] { throw Error("rank 1 could not read its model"); };
-  EXPECT_THROW(make_gloo(o), Error);
+  EXPECT_THROW(make(o), Error);
 }
 
-TEST(Collective, GatherAndBroadcastCarryBytesOfAnyLength) {
+TEST_P(CollectiveOf, GatherAndBroadcastCarryBytesOfAnyLength) {
   Directory dir;
   auto codes = run_ranks(3, [&](int rank) {
-    auto c = make_gloo(options(dir, rank, 3));
+    auto c = make(options(dir, rank, 3));
     std::string own(static_cast<size_t>(rank) * 1000, static_cast<char>('a' + rank));  // rank 0 sends nothing
     std::vector<std::string> all = c->allgather(own);
     bool ok = all.size() == 3 && all[0].empty() && all[1] == std::string(1000, 'b') && all[2] == std::string(2000, 'c');
@@ -177,17 +205,17 @@ TEST(Collective, GatherAndBroadcastCarryBytesOfAnyLength) {
   EXPECT_EQ(codes, std::vector<int>(3, 0));
 }
 
-TEST(Collective, RankThatNeverComesIsNamed) {
+TEST_P(CollectiveOf, RankThatNeverComesIsNamed) {
   Directory dir;
-  GlooOptions o = options(dir, 0, 3);
+  GroupOptions o = options(dir, 0, 3);
   o.timeout_ms = 50;
   try {
-    make_gloo(o);
+    make(o);
     FAIL() << "a group of one out of three";
   } catch (const Error& e) {
     EXPECT_NE(std::string(e.what()).find("ranks 1, 2 of 3 did not come"), std::string::npos) << e.what();
   }
-  EXPECT_THROW(make_gloo(o), Error) << "the epoch was used before";
+  EXPECT_THROW(make(o), Error) << "the epoch was used before";
 }
 
 bool fails_naming(Collective& c, const std::vector<std::string>& any_of) {
@@ -207,10 +235,10 @@ bool fails_naming(Collective& c, const std::vector<std::string>& any_of) {
   return false;
 }
 
-TEST(Collective, RankThatDiesEndsTheCallOfTheOthersAndIsNamed) {
+TEST_P(CollectiveOf, RankThatDiesEndsTheCallOfTheOthersAndIsNamed) {
   Directory dir;
   auto codes = run_ranks(3, [&](int rank) {
-    auto c = make_gloo(options(dir, rank, 3));
+    auto c = make(options(dir, rank, 3));
     std::vector<float> v(1000, 1.0f);
     c->allreduce_sum(v);
     if (rank == 1) kill(getpid(), SIGKILL);
@@ -220,12 +248,12 @@ TEST(Collective, RankThatDiesEndsTheCallOfTheOthersAndIsNamed) {
   EXPECT_EQ(codes, (std::vector<int>{0, -1, 0}));
 }
 
-TEST(Collective, RankThatHangsEndsTheCallAtTheDeadlineAndIsNamed) {
+TEST_P(CollectiveOf, RankThatHangsEndsTheCallAtTheDeadlineAndIsNamed) {
   Directory dir;
   auto codes = run_ranks(2, [&](int rank) {
-    GlooOptions o = options(dir, rank, 2);
+    GroupOptions o = options(dir, rank, 2);
     o.timeout_ms = rank == 0 ? 1000 : 20000;
-    auto c = make_gloo(o);
+    auto c = make(o);
     c->barrier();
     if (rank == 0) return fails_naming(*c, {"rank 1 did not come to call"});
     try {
@@ -250,11 +278,111 @@ TEST(Collective, OneRankNeedsNobody) {
   EXPECT_EQ(c->allgather("abc"), std::vector<std::string>{"abc"});
   EXPECT_EQ(c->size(), 1);
   EXPECT_THROW(c->broadcast(s, 1), Error);
-  GlooOptions o;
+  GroupOptions o;
   o.rank = 2;
   o.size = 2;
   o.epoch = "e";
   EXPECT_THROW(make_gloo(o), Error);
+}
+
+// ---- what only NCCL has
+
+void with_environment(const char* name, const char* value) { setenv(name, value, 1); }
+
+std::string error_of(const std::function<void()>& f) {
+  try {
+    f();
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "no error";
+}
+
+TEST(Nccl, GivesTheSumsOfGlooBitForBit) {
+  Directory dir;
+  const auto codes = run_ranks(3, [&](int rank) {
+    Device device;
+    GroupOptions o = options(dir, rank, 3);
+    auto gloo = make_gloo(o);
+    o.epoch = "e1";
+    auto nccl = make_nccl(o, {&device.ctx, FULMEN_NCCL_DOUBLE});
+    std::vector<float> a = values(rank, 300007), b = a;
+    gloo->allreduce_sum(a);
+    nccl->allreduce_sum(b);
+    return memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+  });
+  EXPECT_EQ(codes, std::vector<int>(3, 0));
+}
+
+TEST(Nccl, LostPeerThatNcclNoticesEndsTheCallBeforeTheDeadline) {
+  Directory dir;
+  const auto codes = run_ranks(3, [&](int rank) {
+    with_environment("NCCL_DOUBLE_DETECT", "1");
+    Device device;
+    GroupOptions o = options(dir, rank, 3);
+    auto c = make_nccl(o, {&device.ctx, FULMEN_NCCL_DOUBLE});
+    c->barrier();
+    if (rank == 0) kill(getpid(), SIGKILL);  // the one that run_ranks waits for first: a zombie would look alive
+    const std::string e = error_of([&] {
+      for (int i = 0; i < 3; ++i) c->barrier();
+    });
+    const bool named = e.find("rank 0 is gone") != std::string::npos || e.find("ranks 0, ") != std::string::npos;
+    return named && e.find("remote process exited") != std::string::npos;
+  });
+  EXPECT_EQ(codes, (std::vector<int>{-1, 0, 0}));
+}
+
+TEST(Nccl, ErrorThatComesLaterEndsTheCallAndSaysWhatNcclSays) {
+  Directory dir;
+  const auto codes = run_ranks(2, [&](int rank) {
+    if (rank == 1) with_environment("NCCL_DOUBLE_ERROR_AT", "2");
+    Device device;
+    GroupOptions o = options(dir, rank, 2);
+    o.timeout_ms = rank == 0 ? 500 : 20000;
+    auto c = make_nccl(o, {&device.ctx, FULMEN_NCCL_DOUBLE});
+    c->barrier();
+    const std::string e = error_of([&] { c->barrier(); });
+    if (rank == 1) return e.find("unhandled system error (the double says so)") != std::string::npos;
+    return e.find("not done within 500 ms") != std::string::npos || e.find("rank 1 is gone") != std::string::npos;
+  });
+  EXPECT_EQ(codes, std::vector<int>(2, 0));
+}
+
+TEST(Nccl, RankThatIsThereButNeverInitialisesEndsTheOthersAtTheDeadline) {
+  Directory dir;
+  const auto codes = run_ranks(2, [&](int rank) {
+    GroupOptions o = options(dir, rank, 2);
+    o.timeout_ms = 400;
+    if (rank == 1) {  // comes to the roll call, then is stuck
+      const RollCall there(dir, o.epoch, 1, 2);
+      std::this_thread::sleep_for(std::chrono::milliseconds(1500));
+      return true;
+    }
+    Device device;
+    const std::string e = error_of([&] { make_nccl(o, {&device.ctx, FULMEN_NCCL_DOUBLE}); });
+    return e.find("connecting: rank 1 did not come to call 1 [ncclCommInitRankConfig: not done within 400 ms]") !=
+           std::string::npos;
+  });
+  EXPECT_EQ(codes, std::vector<int>(2, 0));
+}
+
+TEST(Nccl, LibraryThatIsMissingOldOrSomethingElseIsOneLine) {
+  Directory dir;
+  Device device;
+  GroupOptions o = options(dir, 0, 2);
+  const auto line = [&](const std::string& library) {
+    const std::string e = error_of([&] { make_nccl(o, {&device.ctx, library}); });
+    EXPECT_EQ(e.find('\n'), std::string::npos);
+    return e;
+  };
+  EXPECT_NE(line("libno-such-nccl.so.2").find("nccl: libno-such-nccl.so.2 cannot be opened"), std::string::npos);
+  EXPECT_NE(line("libz.so.1").find("has no ncclGetVersion: want NCCL 2.14.0 or later"), std::string::npos);
+  with_environment("NCCL_DOUBLE_VERSION", "21304");
+  EXPECT_NE(line(FULMEN_NCCL_DOUBLE).find("is version 2.13.4, want 2.14.0 or later"), std::string::npos);
+  unsetenv("NCCL_DOUBLE_VERSION");
+  kernels::ThreadPool pool(1);
+  kernels::Context cpu = kernels::cpu_context(pool);
+  EXPECT_NE(error_of([&] { make_nccl(o, {&cpu, FULMEN_NCCL_DOUBLE}); }).find("computes on the CPU"), std::string::npos);
 }
 
 }  // namespace
