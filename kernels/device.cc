@@ -2,7 +2,9 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <string_view>
 
 #include "kernels/table.h"
 
@@ -68,8 +70,24 @@ Plugin load_plugin(const DevicePaths& paths) {
 }
 
 constexpr size_t kMessageBytes = 512;
+constexpr std::string_view kNumbered = "cuda:";
+
+bool is_device_choice(const std::string& choice) {
+  if (choice == "auto" || choice == "cpu" || choice == "cuda") return true;
+  const std::string_view number = std::string_view(choice).substr(std::min(choice.size(), kNumbered.size()));
+  return choice.starts_with(kNumbered) && !number.empty() && number.size() <= 3 &&
+         number.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
+int index_of(const std::string& choice) {
+  return choice.starts_with(kNumbered) ? std::stoi(choice.substr(kNumbered.size())) : 0;
+}
 
 }  // namespace
+
+std::string nth_device(const std::string& choice, int n) {
+  return choice.starts_with(kNumbered) ? std::string(kNumbered) + std::to_string(index_of(choice) + n) : choice;
+}
 
 GpuFacts examine_gpu(const DevicePaths& paths) {
   const Plugin p = load_plugin(paths);
@@ -80,8 +98,7 @@ GpuFacts examine_gpu(const DevicePaths& paths) {
 }
 
 Device::Device(const std::string& choice, ThreadPool& pool, const DevicePaths& paths) : ctx_(cpu_context(pool)) {
-  FULMEN_CHECK(choice == "auto" || choice == "cpu" || choice == "cuda",
-               "run.device: got " + choice + ", want auto, cpu or cuda");
+  FULMEN_CHECK(is_device_choice(choice), "run.device: got " + choice + ", want auto, cpu, cuda or cuda:N");
   note_ = std::string(ctx_.table->name) + " kernels";
   if (choice == "cpu") return;
   const Plugin p = load_plugin(paths);
@@ -89,7 +106,7 @@ Device::Device(const std::string& choice, ThreadPool& pool, const DevicePaths& p
   if (why.empty()) {
     char message[kMessageBytes] = {};
     void* state = nullptr;
-    if (p.open(0, &state, message, sizeof message) == 0) {
+    if (p.open(index_of(choice), &state, message, sizeof message) == 0) {
       ctx_ = {p.table_of(kKernelTableVersion), &pool, state};
       close_ = p.close;
       note_ = std::string(ctx_.table->name) + " kernels";
@@ -97,7 +114,7 @@ Device::Device(const std::string& choice, ThreadPool& pool, const DevicePaths& p
     }
     why = message;
   }
-  FULMEN_CHECK(choice == "auto", "run.device: got cuda, but " + why + "; use auto or cpu");
+  FULMEN_CHECK(choice == "auto", "run.device: got " + choice + ", but " + why + "; use auto or cpu");
   note_ += " (no GPU: " + why + ")";
 }
 

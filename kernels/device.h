@@ -21,10 +21,15 @@ struct GpuFacts {
 };
 GpuFacts examine_gpu(const DevicePaths& paths = {});
 
+// A choice is "cpu", "cuda" (device 0), "cuda:N" or "auto" (device 0, or the CPU where there is none).
+// Of the n-th process of a role: "cuda:N" gives each a GPU of its own from N on, all else is the same for all.
+std::string nth_device(const std::string& choice, int n);
+
 // Owns what a Context needs; outlives every buffer that was allocated from it.
 class Device {
  public:
-  // choice: "cpu", "cuda" (throws Error saying what is missing) or "auto" (takes the CPU then, see note()).
+  // Throws Error when it is to be a GPU and there is none, saying what is missing; "auto" takes the CPU then, see
+  // note().
   Device(const std::string& choice, ThreadPool& pool, const DevicePaths& paths = {});
   ~Device();
   Device(const Device&) = delete;

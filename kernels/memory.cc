@@ -59,6 +59,14 @@ size_t bytes_free(const Context& ctx) {
   return ctx.table->bytes_free != nullptr ? ctx.table->bytes_free(copy) : SIZE_MAX;
 }
 
+void reserve(size_t bytes, Context& ctx) {
+  if (ctx.table->reserve != nullptr) ctx.table->reserve(bytes, ctx);
+}
+
+void trim(Context& ctx) {
+  if (ctx.table->trim != nullptr) ctx.table->trim(ctx);
+}
+
 void synchronize(Context& ctx) { ctx.table->synchronize(ctx); }
 
 void* stream(Context& ctx) { return ctx.table->stream != nullptr ? ctx.table->stream(ctx) : nullptr; }

@@ -24,6 +24,11 @@ void copy_out(void* host, const void* device, size_t bytes, Context& ctx);  // w
 void copy_within(void* to, const void* from, size_t bytes, Context& ctx);   // must not overlap
 void fill_zero(void* device, size_t bytes, Context& ctx);
 size_t bytes_free(const Context& ctx);  // of a device with memory of its own; elsewhere the largest size_t
+// Of a device with memory of its own: takes so much in one piece, from which allocate() then serves; throws Error when
+// there is not so much. trim() waits for what was queued and gives pieces that nothing lies in back, for other
+// processes.
+void reserve(size_t bytes, Context& ctx);
+void trim(Context& ctx);
 void synchronize(Context& ctx);
 // For libraries that queue work of their own on the device (NCCL): the stream that the calls of this Context go to,
 // null where there is none (CPU); and whether all that was queued there is done, without waiting. idle throws what went

@@ -38,6 +38,11 @@ struct KernelTable {
   void (*synchronize)(Context&) = nullptr;   // waits for everything queued; throws what went wrong in it
   void* (*stream)(Context&) = nullptr;       // of a device that has streams; null elsewhere, and idle with it
   bool (*idle)(Context&) = nullptr;
+  void (*reserve)(size_t bytes, Context&) = nullptr;  // null where memory is the host's, and trim with it
+  void (*trim)(Context&) = nullptr;
+  void (*begin_recording)(Context&) = nullptr;  // recording.h; null where a device has no graphs
+  void (*launch_recording)(uint64_t key, Context&) = nullptr;
+  void (*drop_recording)(Context&) noexcept = nullptr;
   void (*copy_rows)(const CopyRows&, Context&);
   void (*dispatch)(const Dispatch&, Context&);
   void (*pack_weight)(const TensorRef& src, DType dtype, void* dst, Context& ctx);

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
+#include "kernels/memory.h"
 #include "learner/conductor_state.h"
-#include "shared/base/log.h"
 #include "shared/launch/stop_signal.h"
 
 namespace fulmen::learner {
@@ -50,8 +50,12 @@ void Conductor::State::issue() {
 }
 
 Conductor::Conductor(const base::Config& config, const std::string& config_path, const std::string& run_id,
-                     const std::string& numerics, const model::Tokenizer& tokenizer)
-    : state_(std::make_unique<State>(config, config_path, run_id, numerics, tokenizer)) {}
+                     const std::string& numerics, const model::Tokenizer& tokenizer, kernels::Context& ctx)
+    : state_(std::make_unique<State>(config, config_path, run_id, numerics, tokenizer, ctx)) {
+  if (config.sync.transport == "nccl" && kernels::host_memory(ctx))
+    throw base::ConfigError(
+        "sync.transport: got nccl, which needs GPUs, and this run computes on the CPU; want shm, zmq or file");
+}
 
 Conductor::~Conductor() { stop(); }
 
@@ -75,23 +79,6 @@ void Conductor::start() {
     s.pump(50);
     launch::throw_if_stopped();
   }
-}
-
-void Conductor::publish(const model::Weights& weights, uint64_t version) {
-  State& s = *state_;
-  std::vector<wire::TensorSource> sources;
-  for (size_t i = 0; i < weights.num_tensors(); ++i)
-    sources.push_back({.name = weights.specs()[i].name,
-                       .shape = weights.specs()[i].shape,
-                       .dtype = 0,
-                       .data = weights.tensor(i).data(),
-                       .bytes = weights.tensor(i).size_bytes()});
-  s.manifest = &s.publisher.publish(version, sources, weights.constants_digest());
-  s.version = version;
-  base::debug("weights version {} published by {}: {} bytes, root {}", version, s.config.sync.transport,
-              s.manifest->total_bytes(), wire::root_text(*s.manifest));
-  for (Worker& w : s.workers)
-    if (w.role == "rollout" && w.connected) s.announce(w);
 }
 
 std::vector<Episode> Conductor::run(const std::vector<GroupJob>& jobs, const GenerateSpec& spec, StepCounts& counts,

@@ -39,7 +39,7 @@ struct StepCounts {  // conservation: issued == episodes returned; re-issued cou
 class Conductor {
  public:
   Conductor(const base::Config& config, const std::string& config_path, const std::string& run_id,
-            const std::string& numerics, const model::Tokenizer& tokenizer);
+            const std::string& numerics, const model::Tokenizer& tokenizer, kernels::Context& ctx);
   ~Conductor();  // stops every worker
 
   void start();  // starts the processes and waits for their Hello, deadline 60 s
@@ -53,6 +53,9 @@ class Conductor {
   // Has every reward worker score the cases of reward.golden. Empty when all verdicts are as they must be, else what is
   // wrong, in one line.
   std::string check_golden(int64_t step);
+
+  // rollout.in_turn: returns when the workers have given the memory of their caches back; Error after sync.timeout_s.
+  void rest();
 
   void pump(int timeout_ms);  // listens to the workers while nothing runs, so that none is taken for silent
   void stop();

@@ -125,12 +125,6 @@ void Conductor::State::on_hello(Worker& w, const wire::Hello& hello) {
   if (w.role == "rollout" && manifest != nullptr) announce(w);
 }
 
-void Conductor::State::announce(Worker& w) {
-  wire::Message m;
-  *m.envelope.mutable_weights_announce() = *manifest;
-  send(w, m);
-}
-
 void Conductor::State::handle(Worker& w, wire::Message& m) {
   const wire::Envelope& e = m.envelope;
   if (e.has_episode())
@@ -139,6 +133,8 @@ void Conductor::State::handle(Worker& w, wire::Message& m) {
     for (const wire::Verdict& v : e.verdicts().items()) on_verdict(w, v);
   else if (e.has_golden_report())
     golden[w.name] = e.golden_report();
+  else if (e.has_resting())
+    w.resting = true;
   else if (e.has_weights_ready())
     on_weights_ready(w, e.weights_ready());
   else if (e.has_weights_fetch()) {
@@ -147,19 +143,6 @@ void Conductor::State::handle(Worker& w, wire::Message& m) {
     send(w, reply);
   } else if (e.has_fault())
     base::error("{}: {}", w.name, e.fault().text());
-}
-
-void Conductor::State::on_weights_ready(Worker& w, const wire::WeightsReady& r) {
-  if (r.ok()) {
-    FULMEN_CHECK(r.version() != version || r.root() == manifest->root(),
-                 w.name + " says it serves weights version " + std::to_string(version) + " with another root digest");
-    w.refused_weights = 0;
-    return;
-  }
-  base::warn("{} refused weights version {}: {}", w.name, r.version(), r.detail());
-  FULMEN_CHECK(++w.refused_weights <= 3,
-               w.name + " refused weights version " + std::to_string(r.version()) + " three times: " + r.detail());
-  if (r.version() == version) announce(w);
 }
 
 void Conductor::State::on_episode(Worker& w, const wire::Episode& e) {

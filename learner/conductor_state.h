@@ -9,6 +9,7 @@
 
 #include "learner/conductor.h"
 #include "learner/score_desk.h"
+#include "shared/collective/collective.h"
 #include "shared/launch/local_process.h"
 #include "shared/wire/socket.h"
 #include "shared/wire/weight_sync.h"
@@ -27,6 +28,7 @@ struct Worker {
   bool connected = false;
   int restarts = 0;
   int refused_weights = 0;
+  bool resting = false;
   std::set<uint64_t> groups;  // rollout: issued and unfinished
 };
 
@@ -50,23 +52,28 @@ struct Conductor::State {
   const base::Config& config;
   std::string config_path, run_id, numerics;
   const model::Tokenizer& tokenizer;
+  kernels::Context& ctx;
   wire::Server server;
   wire::WeightPublisher publisher;
   std::vector<Worker> workers;
   ScoreDesk desk;
   std::map<std::string, wire::GoldenReport> golden;  // by worker, of the check that is going on
   const wire::WeightsManifest* manifest = nullptr;
+  std::unique_ptr<collective::Collective> sync_group;  // transport nccl: this process and the rollout workers
+  wire::WeightsGroup sync_place;
+  std::string sync_members;  // who is in it
   uint64_t version = 0, next_id = 1, incarnation = 0;
   Batch* batch = nullptr;
   bool stopping = false;
 
   State(const base::Config& c, const std::string& path, const std::string& id, const std::string& digest,
-        const model::Tokenizer& t)
+        const model::Tokenizer& t, kernels::Context& device)
       : config(c),
         config_path(path),
         run_id(id),
         numerics(digest),
         tokenizer(t),
+        ctx(device),
         server(c.sync.bind, c.run.dir, id),
         publisher(c.sync.transport, id, c.sync.directory.empty() ? c.run.dir + "/weights" : c.sync.directory) {}
 
@@ -81,7 +88,8 @@ struct Conductor::State {
   void ask_verdict(const Batch::Group& group, size_t episode);
   void on_verdict(Worker& w, const wire::Verdict& v);
   void on_weights_ready(Worker& w, const wire::WeightsReady& r);
-  void announce(Worker& w);
+  void announce(Worker& w, const wire::WeightsGroup* in_group = nullptr);
+  void broadcast_weights();
   void issue();
   void issue_group(Worker& w, uint64_t id);
   void issue_scores();

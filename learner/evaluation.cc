@@ -72,7 +72,7 @@ void run_evaluation(const base::Config& config) {
   const std::string path = config.run.dir + "/config.resolved.yaml";
   base::write_file_atomic(path, base::to_yaml(config, false));
   const auto data = make_dataset(config, Split::kEval, *parts.tokenizer);
-  Conductor conductor(config, path, run_id_of(config.run.dir), parts.numerics, *parts.tokenizer);
+  Conductor conductor(config, path, run_id_of(config.run.dir), parts.numerics, *parts.tokenizer, parts.ctx);
   conductor.start();
   conductor.publish(*parts.weights, 1);
   const EvalResult r = evaluate(config, conductor, *data, "evaluate");

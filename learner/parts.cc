@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "kernels/memory.h"
 #include "kernels/table.h"
+#include "learner/plan.h"
 #include "shared/model/checkpoint.h"
 
 namespace fulmen::learner {
@@ -20,11 +22,11 @@ int threads_of(const base::Config& c) {
 
 }  // namespace
 
-LearnerParts::LearnerParts(const base::Config& c)
+LearnerParts::LearnerParts(const base::Config& c, int rank)
     : config(c),
       tokenizer(model::load_tokenizer(c.model.tokenizer)),
       pool(threads_of(c)),
-      device(c.run.device, pool),
+      device(kernels::nth_device(c.run.device, rank), pool),
       ctx(device.context()),
       cache_dtype(c.model.cache_dtype == "bf16" ? kernels::DType::kBf16 : kernels::DType::kF32) {
   const auto dtype = c.model.weights_dtype == "bf16" ? kernels::DType::kBf16 : kernels::DType::kF32;
@@ -32,6 +34,10 @@ LearnerParts::LearnerParts(const base::Config& c)
   if (tokenizer->vocab_size() > mc.vocab_size)
     throw base::ConfigError("model.tokenizer " + c.model.tokenizer + " has " + std::to_string(tokenizer->vocab_size()) +
                             " tokens, want <= vocab_size " + std::to_string(mc.vocab_size) + " of " + c.model.path);
+  if (!kernels::host_memory(ctx) && rank == 0) {  // too little is found before the first step, not in the middle of one
+    const std::string why = device_advice(c, mc, static_cast<int64_t>(kernels::bytes_free(ctx)));
+    if (!why.empty()) throw base::ConfigError(why);
+  }
   weights = std::make_unique<model::Weights>(mc, dtype);
   const bool has_weights =
       fs::is_directory(c.model.path) &&
@@ -41,9 +47,21 @@ LearnerParts::LearnerParts(const base::Config& c)
   else
     weights->init_random(static_cast<uint64_t>(c.run.seed));
   weights->pack(ctx);
+  kernels::reserve(static_cast<size_t>(make_plan(c, mc).learner.moments) + 1024 * weights->num_tensors(), ctx);
   trainer = std::make_unique<Trainer>(*weights, cache_dtype, c.model.recompute, c.optimizer.micro_batch_tokens, ctx,
                                       c.learner.shards);
   numerics = model::numerics_digest(ctx, mc, cache_dtype, dtype);
+}
+
+void LearnerParts::begin_phase() {
+  const RoleMemory m = make_plan(config, weights->config()).learner;
+  if (config.rollout.in_turn || !phase_reserved_)
+    kernels::reserve(static_cast<size_t>(m.gradients + m.activations), ctx);
+  phase_reserved_ = true;
+}
+
+void LearnerParts::end_phase() {
+  if (config.rollout.in_turn) trainer->end_phase();
 }
 
 }  // namespace fulmen::learner

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 
 #include "kernels/attention.h"
 #include "learner/shards.h"
@@ -39,6 +40,18 @@ int64_t version_bytes(const model::ModelConfig& m, bool bf16) {
     const bool fp32 = spec.fp32_on_disk || spec.name.find("lm_head") != std::string::npos || !bf16;
     bytes += 4 * spec.numel();
     if (spec.shape.size() > 1 && !embedding) bytes += (fp32 ? 4 : 2 + 2) * spec.numel();  // bf16: panels and rows
+  }
+  return bytes;
+}
+
+// A version on its way to a worker: each tensor in the dtype that forward reads.
+int64_t sync_bytes(const model::ModelConfig& m, bool bf16) {
+  int64_t bytes = 0;
+  for (const model::TensorSpec& spec : model::tensor_specs(m)) {
+    const bool fp32 =
+        !bf16 || spec.shape.size() == 1 || spec.fp32_on_disk || spec.name.ends_with(".coefficient.weight") ||
+        spec.name.find("embed_tokens") != std::string::npos || spec.name.find("lm_head") != std::string::npos;
+    bytes += (fp32 ? 4 : 2) * spec.numel();
   }
   return bytes;
 }
@@ -107,7 +120,7 @@ Plan make_plan(const base::Config& c, const model::ModelConfig& m) {
                .caches = 0};
   p.rollout.weights = 2 * version_bytes(m, bf16);  // in service, and coming in
   p.rollout.caches = cache_bytes(c, m);
-  p.sync_bytes = 4 * P;
+  p.sync_bytes = sync_bytes(m, bf16);
   p.shared_image = c.sync.transport == "shm" ? p.sync_bytes : 0;
   p.checkpoint_bytes = 12 * P;
   p.disk_bytes =
@@ -117,41 +130,67 @@ Plan make_plan(const base::Config& c, const model::ModelConfig& m) {
   return p;
 }
 
+namespace {
+
+// "" when need_of(config) fits, else one line with the first number that is enough on its own, from the cheapest to
+// give up. What the caches and activations of the roles take is taken as often as need_of counts a worker or a rank.
+std::string memory_line(const std::string& what, const base::Config& config, const model::ModelConfig& m, int64_t have,
+                        const std::function<int64_t(const base::Config&)>& need_of) {
+  const int64_t need = need_of(config);
+  if (need <= have) return "";
+  const std::string head = fmt::format("{}: {} wanted, {} available; ", what, size_text(need), size_text(have));
+  const auto fits = [&](auto&& change) {
+    base::Config c = config;
+    change(c);
+    return need_of(c) <= have;
+  };
+  const Plan plan = make_plan(config, m);
+  const int64_t over = need - have, cache = plan.rollout.caches;
+  const int64_t memory_mb = (cache - (over + config.rollout.workers - 1) / config.rollout.workers) / kMiB;
+  const int64_t longest = longest_sequence(config);
+  const int64_t row_bytes = plan.learner.activations / micro_batch_rows(config);
+  const int64_t rows = micro_batch_rows(config) - (over / config.learner.ranks + row_bytes - 1) / row_bytes;
+  if (memory_mb >= 16 && memory_mb > cache / kMiB / 8 &&
+      fits([&](base::Config& c) { c.rollout.memory_mb = static_cast<int>(memory_mb); }))
+    return head + fmt::format("lower rollout.memory_mb from {} to {}", config.rollout.memory_mb, memory_mb);
+  if (rows >= longest && fits([&](base::Config& c) { c.optimizer.micro_batch_tokens = static_cast<int>(rows); }))
+    return head +
+           fmt::format("lower optimizer.micro_batch_tokens from {} to {}", config.optimizer.micro_batch_tokens, rows);
+  if (!config.model.recompute && fits([](base::Config& c) { c.model.recompute = true; }))
+    return head + "set model.recompute to true";
+  if (config.rollout.workers > 1 && fits([](base::Config& c) { c.rollout.workers = 1; }))
+    return head + fmt::format("lower rollout.workers from {} to 1", config.rollout.workers);
+  if (config.learner.ranks > 1 && fits([](base::Config& c) { c.learner.ranks = 1; }))
+    return head + fmt::format("lower learner.ranks from {} to 1", config.learner.ranks);
+  return head + "no single number is enough: a smaller model (its weights, gradients and moments alone take " +
+         size_text(plan.learner.total() - plan.learner.activations) + " of the learner), or another machine";
+}
+
+}  // namespace
+
+int64_t device_bytes(const base::Config& c, const model::ModelConfig& m) {
+  const Plan plan = make_plan(c, m);
+  const std::string& rollout_device = c.rollout.device.empty() ? c.run.device : c.rollout.device;
+  const bool numbered = c.run.device.starts_with("cuda:");  // each process of a role has its own
+  const int64_t ranks = numbered ? 1 : c.learner.ranks;
+  const int64_t workers = rollout_device != c.run.device ? 0 : numbered ? 1 : c.rollout.workers;
+  const int64_t phase = ranks * (plan.learner.gradients + plan.learner.activations);
+  const int64_t caches = workers * plan.rollout.caches;
+  return ranks * (plan.learner.weights + plan.learner.moments) + workers * plan.rollout.weights +
+         (c.rollout.in_turn ? std::max(phase, caches) : phase + caches);
+}
+
+std::string device_advice(const base::Config& config, const model::ModelConfig& m, int64_t bytes_free) {
+  return memory_line("memory of the GPU", config, m, bytes_free,
+                     [&m](const base::Config& c) { return device_bytes(c, m); });
+}
+
 std::vector<std::string> advice(const base::Config& config, const model::ModelConfig& m, const Machine& machine) {
   std::vector<std::string> lines;
   const Plan plan = make_plan(config, m);
-  const int64_t need = plan.memory_bytes(config), have = machine.memory_bytes;
-  if (need > have) {
-    const std::string head = fmt::format("memory: {} wanted, {} available; ", size_text(need), size_text(have));
-    // The first number that is enough on its own, from the cheapest to give up.
-    const auto fits = [&](auto&& change) {
-      base::Config c = config;
-      change(c);
-      return make_plan(c, m).memory_bytes(c) <= have;
-    };
-    const int64_t over = need - have, cache = plan.rollout.caches;
-    const int64_t memory_mb = (cache - (over + config.rollout.workers - 1) / config.rollout.workers) / kMiB;
-    const int64_t longest = longest_sequence(config);
-    const int64_t row_bytes = plan.learner.activations / micro_batch_rows(config);
-    const int64_t rows = micro_batch_rows(config) - (over / config.learner.ranks + row_bytes - 1) / row_bytes;
-    if (memory_mb >= 16 && memory_mb > cache / kMiB / 8)
-      lines.push_back(head + fmt::format("lower rollout.memory_mb from {} to {}", config.rollout.memory_mb, memory_mb));
-    else if (rows >= longest)
-      lines.push_back(head + fmt::format("lower optimizer.micro_batch_tokens from {} to {}",
-                                         config.optimizer.micro_batch_tokens, rows));
-    else if (!config.model.recompute && fits([](base::Config& c) { c.model.recompute = true; }))
-      lines.push_back(head + "set model.recompute to true");
-    else if (config.rollout.workers > 1 && fits([](base::Config& c) { c.rollout.workers = 1; }))
-      lines.push_back(head + fmt::format("lower rollout.workers from {} to 1", config.rollout.workers));
-    else if (config.learner.ranks > 1 && fits([](base::Config& c) { c.learner.ranks = 1; }))
-      lines.push_back(head + fmt::format("lower learner.ranks from {} to 1", config.learner.ranks));
-    else
-      lines.push_back(head +
-                      "no single number is enough: a smaller model (its weights, gradients and moments alone "
-                      "take " +
-                      size_text(plan.learner.total() - plan.learner.activations) +
-                      " of the learner), or another machine");
-  }
+  const std::string line = memory_line("memory", config, m, machine.memory_bytes,
+                                       [&m](const base::Config& c) { return make_plan(c, m).memory_bytes(c); });
+  if (!line.empty()) lines.push_back(line);
   if (plan.disk_bytes > machine.disk_bytes) {
     const int64_t keep = machine.disk_bytes / std::max<int64_t>(1, plan.checkpoint_bytes) - 2;
     lines.push_back(fmt::format("disk: {} wanted for checkpoints and export, {} free; ", size_text(plan.disk_bytes),

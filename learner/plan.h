@@ -40,6 +40,11 @@ int64_t activation_floats(const model::ModelConfig& m, int64_t rows, bool recomp
 // "" when it fits, else one line for each thing that does not: what is short and which number to lower, to what.
 std::vector<std::string> advice(const base::Config& config, const model::ModelConfig& m, const Machine& machine);
 
+// On the GPU that rank 0 of the learner computes on: what is taken there, by all roles that share it; and "" when so
+// much is free, else one line, which number to lower and to what.
+int64_t device_bytes(const base::Config& config, const model::ModelConfig& m);
+std::string device_advice(const base::Config& config, const model::ModelConfig& m, int64_t bytes_free);
+
 std::string plan_text(const base::Config& config, const model::ModelConfig& m, const Machine& machine);
 
 }  // namespace fulmen::learner

@@ -28,6 +28,12 @@ void check_same_start(collective::Collective& ranks, const std::string& numerics
   trainer.check_ranks_agree();
 }
 
+std::unique_ptr<collective::Collective> make_group(const base::Config& config, kernels::Context& ctx,
+                                                   const collective::GroupOptions& options) {
+  if (config.learner.collective == "gloo") return collective::make_gloo(options);
+  return collective::make_nccl(options, {.ctx = &ctx});
+}
+
 std::vector<Episode> decode_update(const wire::RankUpdate& update) {
   std::vector<Episode> episodes;
   for (const wire::TrainEpisode& in : update.episodes()) {
@@ -60,8 +66,8 @@ std::string encode_update(std::span<const Episode> episodes) {
   return work.SerializeAsString();
 }
 
-Ranks::Ranks(const base::Config& config, const std::string& config_path, const std::string& numerics,
-             Trainer& trainer) {
+Ranks::Ranks(const base::Config& config, const std::string& config_path, const std::string& numerics, Trainer& trainer,
+             kernels::Context& ctx) {
   const int size = config.learner.ranks;
   if (size == 1) return;
   base::remove_all(directory_of(config));  // of earlier starts of this run
@@ -75,12 +81,13 @@ Ranks::Ranks(const base::Config& config, const std::string& config_path, const s
                                  std::to_string(r), "--epoch", epoch, config_path},
         logs_.back()));
   }
-  collective_ = collective::make_gloo({.rank = 0,
-                                       .size = size,
-                                       .directory = directory_of(config),
-                                       .epoch = epoch,
-                                       .timeout_ms = config.learner.timeout_s * 1000,
-                                       .while_waiting = [this] { check(); }});
+  collective_ = make_group(config, ctx,
+                           {.rank = 0,
+                            .size = size,
+                            .directory = directory_of(config),
+                            .epoch = epoch,
+                            .timeout_ms = config.learner.timeout_s * 1000,
+                            .while_waiting = [this] { check(); }});
   check_same_start(*collective_, numerics, trainer);
 }
 
@@ -142,14 +149,15 @@ void Ranks::blame() {
 }
 
 void run_rank(const base::Config& config, const RankOptions& options) {
-  LearnerParts parts(config);
-  const auto ranks = collective::make_gloo({.rank = options.rank,
-                                            .size = config.learner.ranks,
-                                            .directory = directory_of(config),
-                                            .epoch = options.epoch,
-                                            .host = options.host,
-                                            .timeout_ms = config.learner.timeout_s * 1000,
-                                            .while_waiting = {}});
+  LearnerParts parts(config, options.rank);
+  const auto ranks = make_group(config, parts.ctx,
+                                {.rank = options.rank,
+                                 .size = config.learner.ranks,
+                                 .directory = directory_of(config),
+                                 .epoch = options.epoch,
+                                 .host = options.host,
+                                 .timeout_ms = config.learner.timeout_s * 1000,
+                                 .while_waiting = {}});
   check_same_start(*ranks, parts.numerics, *parts.trainer);
   base::info("rank {} of {} is ready", options.rank, config.learner.ranks);
   for (;;) {
@@ -160,6 +168,7 @@ void run_rank(const base::Config& config, const RankOptions& options) {
     FULMEN_CHECK(work.ParseFromString(bytes), "learner rank " + std::to_string(options.rank) + ": rank 0 sent " +
                                                   std::to_string(bytes.size()) + " bytes that are no RankWork");
     if (work.has_stop()) return;
+    parts.begin_phase();
     if (work.has_cold_start()) {
       run_cold_start(config, *parts.tokenizer, *parts.trainer, {});
     } else if (work.has_load()) {
@@ -172,6 +181,7 @@ void run_rank(const base::Config& config, const RankOptions& options) {
       throw Error("learner rank " + std::to_string(options.rank) + ": rank 0 asks for work this build does not know");
     }
     parts.trainer->check_ranks_agree();
+    parts.end_phase();
   }
 }
 

@@ -20,7 +20,8 @@ namespace fulmen::learner {
 class Ranks {  // rank 0's side; with learner.ranks = 1 every call does nothing
  public:
   // Starts the others with the resolved config at config_path and waits until they have loaded the model.
-  Ranks(const base::Config& config, const std::string& config_path, const std::string& numerics, Trainer& trainer);
+  Ranks(const base::Config& config, const std::string& config_path, const std::string& numerics, Trainer& trainer,
+        kernels::Context& ctx);
   ~Ranks();  // tells them to stop when they wait for work, else ends them; at the latest after 3 s they are killed
 
   // Each before rank 0 makes the calls itself.

@@ -38,7 +38,7 @@ class TrainRun {
     train_data_ = make_dataset(config, Split::kTrain, *parts_.tokenizer);
     if (base::has_held_out_data(config)) eval_data_ = make_dataset(config, Split::kEval, *parts_.tokenizer);
     state_.config_hash = base::config_hash(config);
-    ranks_ = std::make_unique<Ranks>(config, config_path_, parts_.numerics, *parts_.trainer);
+    ranks_ = std::make_unique<Ranks>(config, config_path_, parts_.numerics, *parts_.trainer, parts_.ctx);
     if (start == Start::kResume) resume();
     const model::ModelCounts counts = model::count_model(parts_.weights->config());
     summary_.parameters = counts.parameters;
@@ -53,7 +53,7 @@ class TrainRun {
   // until: the RL step to stop after. closes: then evaluate, export and print the table.
   void run(int64_t until, bool closes) {
     conductor_ = std::make_unique<Conductor>(config_, config_path_, run_id_of(config_.run.dir), parts_.numerics,
-                                             *parts_.tokenizer);
+                                             *parts_.tokenizer, parts_.ctx);
     try {
       conductor_->start();
       metrics_ = std::make_unique<base::MetricsWriter>(config_.run.dir, state_.step, config_.log.tensorboard);
@@ -94,8 +94,11 @@ class TrainRun {
   template <class F>
   void on_all_ranks(F&& work) {
     try {
+      conductor_->rest();
+      parts_.begin_phase();
       work();
       parts_.trainer->check_ranks_agree();
+      parts_.end_phase();
       ranks_->end();
     } catch (const launch::Stopped&) {
       throw;

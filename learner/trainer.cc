@@ -183,6 +183,17 @@ void Trainer::sum_over_ranks(const std::vector<model::Gradients*>& parts, const 
   kernels::copy_in(grads_->all().data(), sum.data(), grads_->all().size_bytes(), ctx_);
 }
 
+void Trainer::end_phase() {
+  grads_.reset();
+  more_shards_.clear();
+  tape_.clear();
+  for (model::Buffer* b :
+       {&hidden_, &dhidden_, &target_hidden_, &dtarget_hidden_, &logprob_, &entropy_, &lse_, &dlogprob_, &dentropy_})
+    *b = {};
+  transformer_.clear_workspace();
+  kernels::trim(ctx_);
+}
+
 model::Gradients& Trainer::shard_gradients(size_t i) {
   if (i == 0) return *grads_;  // all zero: a new buffer, or optimizer_step left it so
   const size_t slot = ranks_->rank() == 0 ? 0 : i - 1;

@@ -64,6 +64,9 @@ class Trainer {
   // Throws Error naming the tensor when the norm is not finite.
   double optimizer_step(const AdamWSettings& s);
 
+  // Gives the memory of a phase (gradients, activations) back to the device; the next call takes it again.
+  void end_phase();
+
   model::Weights& weights() { return weights_; }
   model::Gradients& gradients() { return *grads_; }  // after accumulate: summed over all ranks
   OptimizerState& optimizer() { return optimizer_; }

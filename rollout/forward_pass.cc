@@ -1,5 +1,8 @@
 #include "rollout/forward_pass.h"
 
+#include <optional>
+
+#include "kernels/recording.h"
 #include "rollout/cache_plan.h"
 
 namespace fulmen::rollout {
@@ -21,12 +24,12 @@ class TransformerPass final : public ForwardPass {
 
   void forward(const model::Batch& batch, std::span<const int32_t> logit_rows, kernels::TensorRef logits) override {
     const auto rows = static_cast<int64_t>(batch.tokens.size());
-    transformer_->forward(batch, &cache_, nullptr, kernels::mat(hidden_.data(), rows, width_));
-    if (logit_rows.empty()) return;
-    // The LM head reads every weight once for all rows it is given: only the rows that are sampled go in.
-    const kernels::TensorRef chosen = kernels::mat(chosen_.data(), static_cast<int64_t>(logit_rows.size()), width_);
-    kernels::copy_rows({kernels::mat(hidden_.data(), rows, width_), logit_rows, chosen, {}}, ctx_);
-    transformer_->logits(chosen, logits);
+    const bool decode = batch.segments.size() == batch.tokens.size();  // one row each: no prompt among them
+    cache_.send_page_table();                                          // may wait, which a recorded step must not
+    std::optional<kernels::Recording> step;
+    if (decode && !kernels::host_memory(ctx_)) step.emplace(static_cast<uint64_t>(kernels::decode_bucket(rows)), ctx_);
+    run(batch, logit_rows, logits);
+    if (step) step->launch();
   }
 
   void set_weights(const model::Weights& weights) override {
@@ -40,6 +43,16 @@ class TransformerPass final : public ForwardPass {
   void set_page(int32_t slot, int64_t nth, int32_t page) override { cache_.set_page(slot, nth, page); }
 
  private:
+  void run(const model::Batch& batch, std::span<const int32_t> logit_rows, kernels::TensorRef logits) {
+    const auto rows = static_cast<int64_t>(batch.tokens.size());
+    transformer_->forward(batch, &cache_, nullptr, kernels::mat(hidden_.data(), rows, width_));
+    if (logit_rows.empty()) return;
+    // The LM head reads every weight once for all rows it is given: only the rows that are sampled go in.
+    const kernels::TensorRef chosen = kernels::mat(chosen_.data(), static_cast<int64_t>(logit_rows.size()), width_);
+    kernels::copy_rows({kernels::mat(hidden_.data(), rows, width_), logit_rows, chosen, {}}, ctx_);
+    transformer_->logits(chosen, logits);
+  }
+
   kernels::Context& ctx_;
   model::Cache cache_;
   std::unique_ptr<model::Transformer> transformer_;

@@ -61,11 +61,19 @@ int threads_of(const base::Config& c) {
   return c.rollout.threads > 0 ? c.rollout.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
+// Of "rollout-3": 3.
+int index_of(const std::string& name) {
+  const size_t digits = name.find_last_not_of("0123456789") + 1;
+  return digits < name.size() ? std::stoi(name.substr(digits)) : 0;
+}
+
+std::string device_of(const base::Config& c) { return c.rollout.device.empty() ? c.run.device : c.rollout.device; }
+
 int run_worker(const WorkerArguments& a) {
   base::open_log(a.options.name, "");  // the launcher keeps our stderr as the log file
   const base::Config config = base::load_config(a.config, a.overrides);
   kernels::ThreadPool pool(threads_of(config));
-  kernels::Device device(config.run.device, pool);
+  kernels::Device device(kernels::nth_device(device_of(config), index_of(a.options.name)), pool);
   kernels::Context& ctx = device.context();
   base::info("{}", device.note());
   rollout::WorkerOptions options = a.options;
@@ -86,7 +94,7 @@ int run_generate(GenerateArguments a) {
   options.settings.repetition_prob = config.rollout.repetition_prob;
   if (a.prompt.empty()) options.prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
   kernels::ThreadPool pool(threads_of(config));
-  kernels::Device device(config.run.device, pool);
+  kernels::Device device(device_of(config), pool);
   kernels::Context& ctx = device.context();
   const rollout::LoadedModel model = rollout::load_model(config, ctx);
   rollout::generate(options, config, model, ctx, std::cout, std::cerr);

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <cstring>
 #include <utility>
 
 namespace fulmen::rollout {
@@ -21,23 +22,31 @@ std::string shape_of(const wire::TensorEntry& e) {
   return "(" + text + ")";
 }
 
-wire::TensorEntry entry_of(const model::TensorSpec& spec) {
+wire::TensorEntry entry_of(const model::Weights& weights, size_t i) {
+  const model::TensorSpec& spec = weights.specs()[i];
+  const bool bf16 = weights.wire_dtype(i) == kernels::DType::kBf16;
   wire::TensorEntry e;
   e.set_name(spec.name);
   for (const int64_t d : spec.shape) e.add_shape(d);
-  e.set_dtype(0);
-  e.set_bytes(static_cast<uint64_t>(spec.numel()) * sizeof(float));
+  e.set_dtype(bf16 ? 1 : 0);
+  e.set_bytes(static_cast<uint64_t>(spec.numel()) * (bf16 ? 2 : 4));
   return e;
 }
 
 }  // namespace
 
-std::string weights_difference(const wire::WeightsManifest& manifest, const model::Weights& weights) {
+std::string weights_difference(const wire::WeightsManifest& manifest, const model::Weights& weights,
+                               kernels::Context& ctx) {
   wire::WeightsManifest own;
   for (size_t i = 0; i < weights.num_tensors(); ++i) {
     wire::TensorEntry& e = *own.add_tensors();
-    e = entry_of(weights.specs()[i]);
-    e.set_digest(bytes_of(weights.tensor_digest(i)));
+    e = entry_of(weights, i);
+    if (e.dtype() == 1) {
+      const std::vector<uint16_t> values = weights.to_bf16(i, ctx);
+      e.set_digest(bytes_of(base::digest128(values.data(), values.size() * sizeof(uint16_t))));
+    } else {
+      e.set_digest(bytes_of(weights.tensor_digest(i)));
+    }
     const std::string& got = manifest.tensors(static_cast<int>(i)).digest();
     if (got != e.digest()) {
       return fmt::format("tensor {}: the values received have digest {}, the manifest says {}", e.name(),
@@ -69,7 +78,7 @@ std::string WeightReceiver::why_not(const wire::WeightsManifest& manifest) const
   }
   for (size_t i = 0; i < specs.size(); ++i) {
     const wire::TensorEntry& got = manifest.tensors(static_cast<int>(i));
-    const wire::TensorEntry want = entry_of(specs[i]);
+    const wire::TensorEntry want = entry_of(*spare_, i);
     if (got.name() != want.name() || shape_of(got) != shape_of(want) || got.dtype() != want.dtype() ||
         got.bytes() != want.bytes()) {
       return fmt::format("tensor {}: got {} {} dtype {} of {} bytes, want {} {} dtype {} of {} bytes", i, got.name(),
@@ -78,6 +87,29 @@ std::string WeightReceiver::why_not(const wire::WeightsManifest& manifest) const
     }
   }
   return {};
+}
+
+wire::BroadcastBytes WeightReceiver::broadcast_of(const wire::WeightsManifest& manifest, int timeout_ms) {
+  if (!manifest.has_group()) return {};
+  return [this, &manifest, timeout_ms](void* data, uint64_t bytes) {
+    const wire::WeightsGroup& g = manifest.group();
+    if (group_ == nullptr || group_epoch_ != g.epoch()) {
+      group_.reset();
+      group_ = collective::make_nccl({.rank = static_cast<int>(g.rank()),
+                                      .size = static_cast<int>(g.size()),
+                                      .directory = g.directory(),
+                                      .epoch = g.epoch(),
+                                      .timeout_ms = timeout_ms,
+                                      .while_waiting = {}},
+                                     {.ctx = &ctx_});
+      group_epoch_ = g.epoch();
+    }
+    std::string piece;
+    group_->broadcast(piece, 0);
+    FULMEN_CHECK(piece.size() == bytes,
+                 fmt::format("weights: got a broadcast of {} bytes, want {}", piece.size(), bytes));
+    std::memcpy(data, piece.data(), bytes);
+  };
 }
 
 wire::WeightsReady WeightReceiver::receive(const wire::WeightsManifest& manifest, wire::Client& client,
@@ -95,9 +127,22 @@ wire::WeightsReady WeightReceiver::receive(const wire::WeightsManifest& manifest
   std::string why = why_not(manifest);
   if (why.empty()) {
     staged_version_ = 0;  // from here on the spare holds rubbish until all is checked
-    const auto sink = [&](size_t i) -> void* { return spare_->tensor(i).data(); };
-    if (wire::receive_weights(manifest, sink, client, stash, timeout_ms, why))
-      why = weights_difference(manifest, *spare_);
+    std::vector<std::vector<uint16_t>> halves(spare_->num_tensors());
+    const auto sink = [&](size_t i) -> void* {
+      if (spare_->wire_dtype(i) == kernels::DType::kF32) return spare_->tensor(i).data();
+      halves[i].resize(spare_->tensor(i).size());
+      return halves[i].data();
+    };
+    try {
+      if (wire::receive_weights(manifest, sink, client, stash, timeout_ms, why, broadcast_of(manifest, timeout_ms))) {
+        for (size_t i = 0; i < halves.size(); ++i)
+          if (!halves[i].empty()) spare_->from_bf16(i, halves[i]);
+        why = weights_difference(manifest, *spare_, ctx_);
+      }
+    } catch (const Error& e) {  // of the group, which is then of no more use: the conductor announces in another way
+      group_.reset();
+      why = e.what();
+    }
   }
   ready.set_ok(why.empty());
   ready.set_detail(why);

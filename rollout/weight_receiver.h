@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "shared/collective/collective.h"
 #include "shared/model/weights.h"
 #include "shared/wire/weight_sync.h"
 
@@ -25,21 +26,26 @@ class WeightReceiver {
   uint64_t staged_version() const { return staged_version_; }  // 0: nothing staged
   uint64_t version() const { return version_; }                // 0: nothing in service yet
   const std::string& root() const { return root_; }            // 16 bytes, of the version in service
+  const model::Weights& current() const { return *current_; }  // of version() > 0
   const model::Weights& adopt();                               // staged becomes current; the old one becomes the spare
 
  private:
   std::string why_not(const wire::WeightsManifest& manifest) const;
+  wire::BroadcastBytes broadcast_of(const wire::WeightsManifest& manifest, int timeout_ms);
 
   model::ModelConfig config_;
   kernels::DType dtype_;
   kernels::Context& ctx_;
   std::unique_ptr<model::Weights> current_, spare_;
+  std::unique_ptr<collective::Collective> group_;  // transport nccl: of the epoch below
+  std::string group_epoch_;
   uint64_t version_ = 0, staged_version_ = 0;
   std::string root_, staged_root_;
 };
 
 // The manifest entries, constants and root that these weights give. Where a receiver and a publisher must agree, this
 // is compared, entry by entry for the message and root for the verdict; returns "" or the first difference.
-std::string weights_difference(const wire::WeightsManifest& manifest, const model::Weights& weights);
+std::string weights_difference(const wire::WeightsManifest& manifest, const model::Weights& weights,
+                               kernels::Context& ctx);
 
 }  // namespace fulmen::rollout

@@ -105,6 +105,7 @@ void RolloutWorker::loop() {
     if (engine_) {
       for (Completion& c : engine_->step()) send_episode(c);
     }
+    rest();
     flush();
     heartbeat();
     check_conductor();
@@ -141,6 +142,9 @@ void RolloutWorker::handle(wire::Message& m) {
     case wire::Envelope::kGenerate:
       waiting_.push_back({group_request(e.generate()), e.generate().weights_version(), e.deadline_ms()});
       if (e.deadline_ms() != 0) next_deadline_ms_ = std::min(next_deadline_ms_, e.deadline_ms());
+      break;
+    case wire::Envelope::kRest:
+      rest_wanted_ = true;
       break;
     case wire::Envelope::kStop:
       base::info("{}: stopped by the conductor: {}", options_.name, e.stop().reason());
@@ -179,6 +183,7 @@ void RolloutWorker::start_groups() {
 
 // True when something was submitted.
 bool RolloutWorker::submit_startable() {
+  if (!engine_ && weights_.version() != 0 && !waiting_.empty()) make_engine_of(weights_.current());  // after a rest
   if (!engine_) return false;
   bool submitted = false;
   for (size_t n = waiting_.size(); n-- > 0;) {
@@ -201,13 +206,28 @@ bool RolloutWorker::submit_startable() {
 
 void RolloutWorker::adopt_weights() {
   const model::Weights& w = weights_.adopt();
-  if (engine_) {
+  if (engine_)
     engine_->set_weights(w);
-  } else {
-    engine_ = make_engine(w, parse_dtype(config_.model.cache_dtype, "model.cache_dtype"), engine_limits(config_),
-                          tokenizer_.get(), ctx_);
-  }
+  else if (!config_.rollout.in_turn)  // else when there is something to generate
+    make_engine_of(w);
   base::debug("{}: serving weights version {}", options_.name, weights_.version());
+}
+
+void RolloutWorker::make_engine_of(const model::Weights& w) {
+  tokens_at_heartbeat_ = 0;
+  engine_ = make_engine(w, parse_dtype(config_.model.cache_dtype, "model.cache_dtype"), engine_limits(config_),
+                        tokenizer_.get(), ctx_);
+}
+
+// The learner's turn with the memory, once nothing is being generated.
+void RolloutWorker::rest() {
+  if (!rest_wanted_ || !waiting_.empty() || (engine_ && !engine_->idle())) return;
+  rest_wanted_ = false;
+  engine_.reset();
+  kernels::trim(ctx_);
+  wire::Message m;
+  m.envelope.mutable_resting();
+  send(std::move(m));
 }
 
 void RolloutWorker::drop_expired() {

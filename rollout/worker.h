@@ -52,6 +52,8 @@ class RolloutWorker {
   void start_groups();
   bool submit_startable();
   void adopt_weights();
+  void make_engine_of(const model::Weights& w);
+  void rest();
   void drop_expired();
   void send_episode(Completion& c);
   void send_aborted(const Request& r);
@@ -78,7 +80,7 @@ class RolloutWorker {
   };
   std::vector<Running> with_deadline_;                              // groups in the engine that have one
   int64_t next_deadline_ms_ = std::numeric_limits<int64_t>::max();  // the earliest of all
-  bool stop_ = false, welcomed_ = false, conductor_heartbeats_ = false;
+  bool rest_wanted_ = false, stop_ = false, welcomed_ = false, conductor_heartbeats_ = false;
   Clock::time_point last_heard_, last_heartbeat_;
   int64_t tokens_at_heartbeat_ = 0;
 };

@@ -19,9 +19,9 @@ __global__ void copy_rows_kernel(const float* x, int64_t ld_x, const int32_t* fr
 
 void* allocate(size_t bytes, Context& ctx) {
   State& state = state_of(ctx);
-  void* p = nullptr;
+  void* p = state.arena().take(bytes);
   size_t free = 0, total = 0;
-  if (cudaMalloc(&p, bytes > 0 ? bytes : 1) != cudaSuccess) {
+  if (p == nullptr) {
     cudaMemGetInfo(&free, &total);
     throw Error("cuda: no room for another " + std::to_string(bytes >> 20) + " MiB on the device (" +
                 std::to_string(free >> 20) + " of " + std::to_string(total >> 20) +
@@ -31,7 +31,20 @@ void* allocate(size_t bytes, Context& ctx) {
   return p;
 }
 
-void release(void* p) noexcept { cudaFree(p); }
+void release(void* p) noexcept { State::release(p); }
+
+void reserve(size_t bytes, Context& ctx) {
+  if (state_of(ctx).arena().reserve(bytes)) return;
+  size_t free = 0, total = 0;
+  cudaMemGetInfo(&free, &total);
+  throw Error("cuda: no room for the plan's " + std::to_string(bytes >> 20) + " MiB on the device (" +
+              std::to_string(free >> 20) + " of " + std::to_string(total >> 20) + " MiB free)");
+}
+
+void trim(Context& ctx) {
+  state_of(ctx).wait();
+  state_of(ctx).arena().trim();
+}
 
 void copy_in(void* device, const void* host, size_t bytes, Context& ctx) {
   State& state = state_of(ctx);
@@ -58,11 +71,16 @@ void fill_zero(void* device, size_t bytes, Context& ctx) {
   check(cudaMemsetAsync(device, 0, bytes, state_of(ctx).stream()), "fill_zero");
 }
 
-size_t bytes_free(Context&) {
+size_t bytes_free(Context& ctx) {
   size_t free = 0, total = 0;
   check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
-  return free;
+  const Arena& arena = state_of(ctx).arena();
+  return free + arena.held() - arena.in_use();
 }
+
+void begin_recording(Context& ctx) { state_of(ctx).begin_recording(); }
+void launch_recording(uint64_t key, Context& ctx) { state_of(ctx).launch_recording(key); }
+void drop_recording(Context& ctx) noexcept { state_of(ctx).drop_recording(); }
 
 void synchronize(Context& ctx) { state_of(ctx).wait(); }
 

@@ -91,8 +91,11 @@ FULMEN_EXPORT int fulmen_cuda_describe(int device, char* message, size_t size) {
     int driver = 0, runtime = 0;
     cuda::check(cudaDriverGetVersion(&driver), "cudaDriverGetVersion");
     cuda::check(cudaRuntimeGetVersion(&runtime), "cudaRuntimeGetVersion");
-    std::snprintf(message, size, "%s, %.0f GiB, driver for CUDA %d.%d, built with CUDA %d.%d, %s", p.name,
-                  static_cast<double>(p.totalGlobalMem) / (1 << 30), driver / 1000, driver % 1000 / 10, runtime / 1000,
-                  runtime % 1000 / 10, nccl_version().c_str());
+    int count = 0;
+    cuda::check(cudaGetDeviceCount(&count), "cudaGetDeviceCount");
+    const std::string more = count > 1 ? " (" + std::to_string(count) + " GPUs)" : "";
+    std::snprintf(message, size, "%s%s, %.0f GiB, driver for CUDA %d.%d, built with CUDA %d.%d, %s", p.name,
+                  more.c_str(), static_cast<double>(p.totalGlobalMem) / (1 << 30), driver / 1000, driver % 1000 / 10,
+                  runtime / 1000, runtime % 1000 / 10, nccl_version().c_str());
   });
 }

@@ -1,15 +1,18 @@
 #pragma once
 // The host side of the CUDA backend: what hangs on Context::device. One stream; a ring through which small host data
-// travel; scratch memory that kernels borrow for one call. Single-threaded, as a Context is.
+// travel; scratch memory that kernels borrow for one call; an arena for buffers; the graphs of recorded steps.
+// Single-threaded, as a Context is.
 
 #include <cuda_runtime.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <unordered_map>
 #include <vector>
 
 #include "kernels/context.h"
+#include "kernels/cuda/arena.h"
 
 namespace fulmen::kernels::cuda {
 
@@ -27,6 +30,13 @@ class State {
   void wait();                                        // for everything queued
   bool wgmma_admitted() const { return wgmma_; }      // product_wgmma.h
   void set_wgmma_admitted(bool admitted) { wgmma_ = admitted; }
+  Arena& arena() { return arena_; }
+  static void release(void* p) noexcept;  // of the State whose arena it came from; nothing when that is gone
+
+  // What is queued from begin to launch becomes a graph and starts as one (kernels/recording.h).
+  void begin_recording();
+  void launch_recording(uint64_t key);
+  void drop_recording() noexcept;
 
   // Device copy of host data, good for kernels queued before the next few megabytes of uploads.
   const void* upload(const void* host, size_t bytes);
@@ -60,6 +70,7 @@ class State {
   void* take(size_t bytes);
   void give_back(size_t used);
   void grow_ring(size_t bytes);
+  void free_retired();
 
   cudaStream_t stream_ = nullptr;
   int shared_limit_ = 0;
@@ -68,6 +79,10 @@ class State {
   size_t ring_bytes_ = 0, ring_used_ = 0;
   std::vector<Block> blocks_;
   size_t used_ = 0;
+  Arena arena_;
+  bool recording_ = false;
+  std::vector<void*> retired_device_, retired_host_;  // outgrown while recording: the graph still reads them
+  std::unordered_map<uint64_t, cudaGraphExec_t> graphs_;
 };
 
 inline State& state_of(Context& ctx) { return *static_cast<State*>(ctx.device); }

@@ -19,6 +19,11 @@ KernelTable make_table(const char* name) {
   t.synchronize = synchronize;
   t.stream = stream;
   t.idle = idle;
+  t.reserve = reserve;
+  t.trim = trim;
+  t.begin_recording = begin_recording;
+  t.launch_recording = launch_recording;
+  t.drop_recording = drop_recording;
   t.copy_rows = copy_rows;
   t.dispatch = dispatch;
   t.pack_weight = pack_weight;

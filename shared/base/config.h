@@ -28,7 +28,7 @@ class ConfigError : public Error {  // the user's input is wrong and nothing was
 struct RunConfig {
   std::string dir = "runs/default";  // everything a run writes lies under it
   int64_t seed = 1;
-  std::string device = "auto";  // auto | cpu | cuda
+  std::string device = "auto";  // auto | cpu | cuda | cuda:N
   int threads = 0;              // CPU threads of the learner; 0 = all cores
 };
 
@@ -60,7 +60,9 @@ struct DataSection {
 
 struct RolloutSection {
   int workers = 1;
-  int threads = 0;  // per worker; 0 = all cores
+  int threads = 0;       // per worker; 0 = all cores
+  std::string device;    // as run.device; empty = that
+  bool in_turn = false;  // with the learner: memory of one goes to the other
   int max_new_tokens = 256;
   float temperature = 1.0f, top_p = 1.0f,
         min_p = 0.0f;  // training requires top_p 1, min_p 0, top_k 0 (see rollout/sampling)
@@ -136,8 +138,9 @@ struct EvalSection {
 
 struct LearnerSection {
   int ranks = 1;
-  int shards = 4;       // most parts of a batch; changes the last bits of a gradient, as ranks do not
-  int timeout_s = 600;  // a rank that keeps the others waiting for this long is an error naming it
+  int shards = 4;                   // most parts of a batch; changes the last bits of a gradient, as ranks do not
+  std::string collective = "gloo";  // gloo | nccl
+  int timeout_s = 600;              // a rank that keeps the others waiting for this long is an error naming it
 };
 
 struct LogSection {

@@ -57,6 +57,24 @@ void check_sampled_is_trained(const Config& c) {
     refuse(c, "rollout.temperature", "got 0 (greedy), want above 0 for training: nothing to explore");
 }
 
+bool is_device(const std::string& choice) {
+  if (choice == "auto" || choice == "cpu" || choice == "cuda") return true;
+  const std::string number = choice.starts_with("cuda:") ? choice.substr(5) : "";
+  return !number.empty() && number.size() <= 3 && number.find_first_not_of("0123456789") == std::string::npos;
+}
+
+void check_devices(const Config& c) {
+  const char* want = "want auto, cpu, cuda or cuda:N";
+  if (!is_device(c.run.device)) refuse(c, "run.device", fmt::format("got \"{}\", {}", c.run.device, want));
+  if (!c.rollout.device.empty() && !is_device(c.rollout.device))
+    refuse(c, "rollout.device", fmt::format("got \"{}\", {}", c.rollout.device, want));
+  if (c.run.device != "cpu") return;
+  if (c.sync.transport == "nccl")
+    refuse(c, "sync.transport", "got nccl, which needs GPUs, but run.device is cpu; want shm, zmq or file");
+  if (c.learner.collective == "nccl")
+    refuse(c, "learner.collective", "got nccl, which needs GPUs, but run.device is cpu; want gloo");
+}
+
 void check_batches(const Config& c) {
   const AlgorithmSection& a = c.algorithm;
   if (a.samples_per_prompt < 2) {
@@ -115,9 +133,7 @@ void check_config(const Config& c) {
   if (c.sync.bind != "ipc" && !c.sync.bind.starts_with("tcp://")) {
     refuse(c, "sync.bind", "got \"" + c.sync.bind + "\", want ipc or tcp://HOST:PORT");
   }
-  if (c.sync.transport == "nccl" && c.run.device == "cpu") {
-    refuse(c, "sync.transport", "got nccl, which needs GPUs, but run.device is cpu; want shm, zmq or file");
-  }
+  check_devices(c);
   if (c.learner.ranks > c.learner.shards) {
     refuse(c, "learner.ranks",
            fmt::format("got {}, want at most learner.shards = {}: each rank needs a part of the batch", c.learner.ranks,
@@ -133,7 +149,8 @@ void validate_for_train(const Config& c) {
     refuse(c, "data.train", "not given, and no data.task or data.mix: training needs prompts from one of them");
   }
   if (!c.data.train.empty() + !c.data.task.empty() + !c.data.mix.empty() > 1) {
-    refuse(c, "data.train", "more than one of data.train, data.task and data.mix: training takes its prompts from one of them");
+    refuse(c, "data.train",
+           "more than one of data.train, data.task and data.mix: training takes its prompts from one of them");
   }
   if (c.eval.every > 0 && !has_held_out_data(c)) {
     refuse(c, "eval.every", "set, but there is nothing held out: give data.eval or data.task");

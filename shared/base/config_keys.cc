@@ -40,7 +40,8 @@ class Section {
 void visit_run(Section s, RunConfig& c) {
   s.text("dir", c.dir, "everything the run writes lies under it");
   s.number("seed", c.seed, 0, kSeedMax, "all randomness of the run follows from it");
-  s.choice("device", c.device, {"auto", "cpu", "cuda"}, "auto takes a GPU when one works and says why when not");
+  s.text("device", c.device,
+         "auto (a GPU when one works, and says why when not), cpu, cuda, or cuda:N: learner rank r on GPU N + r");
   s.number("threads", c.threads, 0, 1024, "CPU threads of the learner; 0 = all cores");
 }
 
@@ -72,6 +73,9 @@ void visit_data(Section s, DataSection& c) {
 void visit_rollout(Section s, RolloutSection& c) {
   s.number("workers", c.workers, 1, 4096, "rollout processes; changes the speed, not the result");
   s.number("threads", c.threads, 0, 1024, "CPU threads of each worker; 0 = all cores");
+  s.flag("in_turn", c.in_turn,
+         "caches of the workers and activations of the learner take turns in memory: for roles that share a GPU");
+  s.text("device", c.device, "as run.device, for the workers; empty = the same, cuda:N: worker i on GPU N + i");
   s.number("max_new_tokens", c.max_new_tokens, 1, kManyInts, "longest completion");
   s.number("temperature", c.temperature, 0, 100, "logits are divided by it; 0 = greedy (not for training)");
   s.number("top_p", c.top_p, 0, 1, "nucleus sampling; 1 = off (training requires 1)");
@@ -168,6 +172,8 @@ void visit_services(std::vector<Key>& keys, Config& c) {
   learner.number("ranks", c.learner.ranks, 1, 65536, "learner processes; changes the speed, not the result");
   learner.number("shards", c.learner.shards, 1, 65536,
                  "most parts a batch is cut into for the ranks; a run with another number has other last bits");
+  learner.choice("collective", c.learner.collective, {"gloo", "nccl"},
+                 "how ranks reach each other: sockets, or NCCL where each has a GPU of its own; the bits are the same");
   learner.number("timeout_s", c.learner.timeout_s, 1, kManyInts, "longest wait of a rank for the others");
 
   Section log(keys, "log");

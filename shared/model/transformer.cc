@@ -36,6 +36,16 @@ Tape::Tape(const ModelConfig& c, bool recompute) : state_(std::make_unique<State
 
 Tape::~Tape() = default;
 
+void Tape::clear() {
+  for (Buffer& x : state_->x) x = {};
+  for (LayerTape& t : state_->layers) t = {};
+}
+
+void Transformer::clear_workspace() {
+  state_->work = {};
+  state_->scratch = {};
+}
+
 size_t Tape::bytes() const {
   size_t total = 0;
   for (const Buffer& x : state_->x) total += x.size() * 4;

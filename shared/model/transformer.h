@@ -70,6 +70,7 @@ class Tape {
   Tape(const ModelConfig& c, bool recompute);
   ~Tape();
   size_t bytes() const;  // held now
+  void clear();          // gives its memory back
   struct State;          // tape.h
   State& state() { return *state_; }
 
@@ -122,6 +123,7 @@ class Transformer {
   // logits of chosen rows of hidden: (n, V), for the sampler.
   void logits(kernels::TensorRef hidden_rows, kernels::TensorRef out);
 
+  void clear_workspace();        // gives the memory of intermediates back; the next forward takes it again
   size_t lm_head_index() const;  // tensor index of lm_head.weight (embedding when tied)
 
   struct State;  // tape.h

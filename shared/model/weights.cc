@@ -1,5 +1,6 @@
 #include "shared/model/weights.h"
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -86,10 +87,33 @@ uint16_t bf16_nearest_even(float x) {
   return static_cast<uint16_t>((u + 0x7fff + ((u >> 16) & 1)) >> 16);
 }
 
+void round_to(const float* from, uint16_t* to, int64_t n, kernels::Context& ctx) {
+  ctx.pool->parallel_for(n, 1 << 16, [&](int64_t begin, int64_t end, int) {
+    for (int64_t j = begin; j < end; ++j) to[j] = bf16_nearest_even(from[j]);
+  });
+}
+
 }  // namespace
+
+DType Weights::wire_dtype(size_t i) const { return linear(i) ? compute_dtype(i) : DType::kF32; }
+
+std::vector<uint16_t> Weights::to_bf16(size_t i, kernels::Context& ctx) const {
+  std::vector<uint16_t> rounded(values_[i].size());
+  round_to(values_[i].data(), rounded.data(), static_cast<int64_t>(rounded.size()), ctx);
+  return rounded;
+}
+
+void Weights::from_bf16(size_t i, std::span<const uint16_t> values) {
+  FULMEN_CHECK(values.size() == values_[i].size(), "weights: tensor " + specs_[i].name + ": got " +
+                                                       std::to_string(values.size()) + " values, want " +
+                                                       std::to_string(values_[i].size()));
+  float* to = values_[i].data();
+  for (size_t j = 0; j < values.size(); ++j) to[j] = std::bit_cast<float>(static_cast<uint32_t>(values[j]) << 16);
+}
 
 void Weights::pack(kernels::Context& ctx) {
   if (!kernels::host_memory(ctx)) {
+    if (device_.empty()) reserve(ctx);
     device_.resize(specs_.size());
     for (size_t i = 0; i < specs_.size(); ++i) {
       device_[i].resize(values_[i].size(), ctx);
@@ -97,6 +121,17 @@ void Weights::pack(kernels::Context& ctx) {
     }
   }
   make_compute_copies(ctx);
+}
+
+// Of a device: all values and compute copies in one piece.
+void Weights::reserve(kernels::Context& ctx) const {
+  constexpr size_t kGap = 256;  // between buffers
+  size_t bytes = 0;
+  for (size_t i = 0; i < specs_.size(); ++i) {
+    bytes += values_[i].size() * sizeof(float) + kGap;
+    if (linear(i)) bytes += kernels::packed_bytes(specs_[i].shape[0], specs_[i].shape[1], compute_dtype(i)) + kGap;
+  }
+  kernels::reserve(bytes, ctx);
 }
 
 void Weights::pack_trained(kernels::Context& ctx) {
@@ -125,11 +160,7 @@ void Weights::make_compute_copies(kernels::Context& ctx) {
     if (dtype == DType::kF32) continue;
     if (kernels::packed_is_rows(ctx)) continue;                // the packed copy is in the shape that backward wants
     bf16_rows_[i].resize(static_cast<size_t>(N * K + 1) / 2);  // backward multiplies by the rounded values too
-    const float* from = values_[i].data();
-    auto* to = reinterpret_cast<uint16_t*>(bf16_rows_[i].data());
-    ctx.pool->parallel_for(N * K, 1 << 16, [&](int64_t begin, int64_t end, int) {
-      for (int64_t j = begin; j < end; ++j) to[j] = bf16_nearest_even(from[j]);
-    });
+    round_to(values_[i].data(), reinterpret_cast<uint16_t*>(bf16_rows_[i].data()), N * K, ctx);
   }
 }
 

@@ -70,11 +70,18 @@ class Weights {
   // The fp32 values where kernels can reach them, flat: what the optimizer updates. Valid after pack().
   kernels::TensorRef master(size_t i) const;
 
+  // How a tensor travels to a rollout worker: in the dtype that forward reads it in, so bf16 where it is packed to
+  // that. A worker that packs what came has the same compute copies as if the fp32 values had come.
+  kernels::DType wire_dtype(size_t i) const;
+  std::vector<uint16_t> to_bf16(size_t i, kernels::Context& ctx) const;  // rounded to nearest even, as pack does
+  void from_bf16(size_t i, std::span<const uint16_t> values);
+
   base::Digest tensor_digest(size_t i) const;  // of the fp32 bytes
   base::Digest constants_digest() const;  // of what is derived and not stored: decay slopes of the lightning layers
   base::Digest root_digest() const;       // of names, shapes, digests and the constants
 
  private:
+  void reserve(kernels::Context& ctx) const;
   bool linear(size_t i) const;                   // multiplied from a packed copy
   kernels::DType compute_dtype(size_t i) const;  // of that copy
 

@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <utility>
 
 #define __global__
 #define __device__
@@ -77,6 +78,24 @@ void run_grid(dim3 grid, dim3 block, size_t shared, const std::function<void()>&
 
 void set_reverse(bool reverse);  // threads in descending order, warps too
 
+// Counters of what the runtime was asked for.
+struct Counts {
+  int allocations = 0;  // cudaMalloc and cudaMallocHost
+  int launches = 0;     // of kernels, one by one
+  int graph_launches = 0, graphs_built = 0;
+};
+Counts& counts();
+// The work of a kernel, copy or memset: done now, or kept for the graph that is being recorded. `what` tells kinds
+// apart.
+bool record(const void* what, std::function<void()> work);
+
+// The machine that cudaGetDeviceCount and the like describe; a test may change it, or EMULATED_DEVICES,
+// EMULATED_DRIVER.
+struct Devices {
+  int count = 1, driver = 13000, runtime = 13000, major = 8, minor = 0;
+};
+Devices& devices();
+
 template <class T>
 T shuffle(T value, int from) {
   static_assert(sizeof(T) <= 8);
@@ -127,11 +146,32 @@ T atomicMin(T* p, U v) {
 
 // ---- The host's side ------------------------------------------------------------------------------------------------
 
-enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2, cudaErrorNotReady = 600 };
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorNotReady = 600,
+  cudaErrorInvalidDevice = 101,
+  cudaErrorStreamCaptureUnsupported = 900,
+  cudaErrorGraphExecUpdateFailure = 910
+};
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 enum cudaDeviceAttr { cudaDevAttrMaxSharedMemoryPerBlockOptin = 97 };
 using cudaStream_t = struct CUstream_st*;
+using cudaGraph_t = struct CUgraph_st*;
+using cudaGraphExec_t = struct CUgraphExec_st*;
+enum cudaStreamCaptureMode {
+  cudaStreamCaptureModeGlobal,
+  cudaStreamCaptureModeThreadLocal,
+  cudaStreamCaptureModeRelaxed
+};
+struct cudaGraphExecUpdateResultInfo {};
+struct cudaDeviceProp {
+  char name[256];
+  size_t totalGlobalMem;
+  int major, minor;
+};
 constexpr unsigned cudaStreamNonBlocking = 1;
 struct cudaLaunchConfig_t {
   dim3 gridDim, blockDim;
@@ -146,14 +186,29 @@ cudaError_t cudaFreeHost(void* p);
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
 cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t stream);
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total);
-inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
-inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) { return *s = nullptr, cudaSuccess; }
+cudaError_t cudaSetDevice(int device);
+cudaError_t cudaGetDeviceCount(int* count);
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int device);
+cudaError_t cudaDriverGetVersion(int* version);
+cudaError_t cudaRuntimeGetVersion(int* version);
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned flags);
 inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaStreamQuery(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamSynchronize(cudaStream_t stream);  // an error while recording, as on a GPU
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long flags);
+cudaError_t cudaGraphExecUpdate(cudaGraphExec_t exec, cudaGraph_t graph, cudaGraphExecUpdateResultInfo* info);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
+inline cudaError_t cudaGetLastError() { return cudaSuccess; }
+cudaError_t cudaStreamQuery(cudaStream_t stream);
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) { return *value = 227 * 1024, cudaSuccess; }
 inline const char* cudaGetErrorString(cudaError_t e) {
-  return e == cudaErrorMemoryAllocation ? "out of memory" : "invalid argument";
+  return e == cudaErrorMemoryAllocation           ? "out of memory"
+         : e == cudaErrorInvalidDevice            ? "invalid device ordinal"
+         : e == cudaErrorStreamCaptureUnsupported ? "operation not permitted when stream is capturing"
+                                                  : "invalid argument";
 }
 template <class F>
 cudaError_t cudaFuncSetAttribute(F, cudaFuncAttribute, int bytes) {
@@ -164,6 +219,11 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* c, void (*kernel)(P...)
   if (c->blockDim.x * c->blockDim.y * c->blockDim.z > 1024 || c->dynamicSmemBytes > 227 * 1024 ||
       c->gridDim.y > 65535 || c->gridDim.z > 65535)
     return cudaErrorInvalidValue;
-  fulmen::emulation::run_grid(c->gridDim, c->blockDim, c->dynamicSmemBytes, [&] { kernel(arguments...); });
+  fulmen::emulation::record(
+      reinterpret_cast<const void*>(kernel),
+      [grid = c->gridDim, block = c->blockDim, shared = c->dynamicSmemBytes, kernel, arguments...] {
+        ++fulmen::emulation::counts().launches;
+        fulmen::emulation::run_grid(grid, block, shared, [&] { kernel(arguments...); });
+      });
   return cudaSuccess;
 }

@@ -177,8 +177,11 @@ Arena& arena() {
   return a;
 }
 
+// EMULATED_OPEN: device memory is never locked, for a library that reads it from threads of its own (an NCCL double).
 struct Open {
   Open() {
+    static const bool always = std::getenv("EMULATED_OPEN") != nullptr;
+    if (always && arena().open == 0) arena().open = 1, mprotect(arena().base, kArenaBytes, PROT_READ | PROT_WRITE);
     if (arena().open++ == 0 && arena().end > 0) mprotect(arena().base, arena().end, PROT_READ | PROT_WRITE);
   }
   ~Open() {
@@ -268,6 +271,7 @@ using fulmen::emulation::arena;
 using fulmen::emulation::Open;
 
 cudaError_t cudaMalloc(void** p, size_t bytes) {
+  ++fulmen::emulation::counts().allocations;
   auto& a = arena();
   const size_t need = (std::max(bytes, size_t{1}) + 4095) / 4096 * 4096;
   const auto it = a.free.find(need);
@@ -298,6 +302,7 @@ cudaError_t cudaFree(void* p) {
 }
 
 cudaError_t cudaMallocHost(void** p, size_t bytes) {
+  ++fulmen::emulation::counts().allocations;
   *p = std::malloc(bytes);
   return *p != nullptr ? cudaSuccess : cudaErrorMemoryAllocation;
 }
@@ -308,19 +313,26 @@ cudaError_t cudaFreeHost(void* p) {
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
-  const Open open;
-  std::memcpy(to, from, bytes);
+  static const char copy = 0;
+  fulmen::emulation::record(&copy, [=] {
+    const Open open;
+    std::memcpy(to, from, bytes);
+  });
   return cudaSuccess;
 }
 
 cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t) {
-  const Open open;
-  std::memset(p, value, bytes);
+  static const char set = 0;
+  fulmen::emulation::record(&set, [=] {
+    const Open open;
+    std::memset(p, value, bytes);
+  });
   return cudaSuccess;
 }
 
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   *total = fulmen::emulation::kArenaBytes;
-  *free = *total - arena().end;
+  *free = *total;
+  for (const auto& [at, bytes] : arena().used) *free -= bytes;
   return cudaSuccess;
 }

@@ -6,7 +6,10 @@
 #include <algorithm>
 #include <cstring>
 
+#include "cuda_runtime.h"
 #include "cuda_test_device.h"
+#include "kernels/memory.h"
+#include "kernels/table.h"
 #include "learner/divergence.h"
 #include "learner/trainer.h"
 #include "rollout/engine.h"
@@ -30,10 +33,7 @@ struct Sampled {
   rollout::Completion completion;
 };
 
-std::vector<Sampled> generate(const model::Weights& weights, DType cache, kernels::Context& ctx) {
-  const rollout::EngineLimits limits{
-      .max_sequences = 3, .prefill_rows = 11, .memory_bytes = 1 << 20, .max_tokens = 120};
-  const auto engine = rollout::make_engine(weights, cache, limits, nullptr, ctx);
+std::vector<Sampled> run_to_idle(rollout::Engine& engine) {
   std::vector<rollout::GroupRequest> requests(2);
   for (size_t g = 0; g < 2; ++g) {
     requests[g].group_id = requests[g].prompt_id = g;
@@ -41,12 +41,18 @@ std::vector<Sampled> generate(const model::Weights& weights, DType cache, kernel
     requests[g].sample_index = {0, 1};
     requests[g].settings.max_new_tokens = 9;
     requests[g].settings.sampling.temperature = 0.9f;
-    engine->submit(requests[g]);
+    engine.submit(requests[g]);
   }
   std::vector<Sampled> all;
-  while (!engine->idle())
-    for (rollout::Completion& c : engine->step()) all.push_back({requests[c.group_id].prompt, std::move(c)});
+  while (!engine.idle())
+    for (rollout::Completion& c : engine.step()) all.push_back({requests[c.group_id].prompt, std::move(c)});
   return all;
+}
+
+std::vector<Sampled> generate(const model::Weights& weights, DType cache, kernels::Context& ctx) {
+  const rollout::EngineLimits limits{
+      .max_sequences = 3, .prefill_rows = 11, .memory_bytes = 1 << 20, .max_tokens = 120};
+  return run_to_idle(*rollout::make_engine(weights, cache, limits, nullptr, ctx));
 }
 
 struct Learner {
@@ -102,6 +108,74 @@ TEST(CudaModel, InFp32GenerationAndATrainingStepGiveTheBitsOfTheCpu) {
     l->trainer->optimizer_step({.lr = 1e-2f});
   }
   EXPECT_EQ(on_cpu.weights.root_digest(), on_device.weights.root_digest());
+}
+
+// The same generation with and without graphs; the counters say that both ways were gone.
+TEST(CudaModel, DecodeStepsByGraphHaveTheBitsOfTheDirectOnes) {
+  for (const DType dtype : {DType::kF32, DType::kBf16}) {
+    kernels::ThreadPool pool(1);
+    kernels::TestDevice device(pool);
+    kernels::KernelTable without = *device.context().table;
+    without.begin_recording = nullptr;
+    kernels::Context direct = device.context();
+    direct.table = &without;
+    Learner l(dtype, dtype, device.context());
+    emulation::counts() = {};
+    const auto want = generate(l.weights, dtype, direct);
+    EXPECT_EQ(emulation::counts().graph_launches, 0);
+    const auto got = generate(l.weights, dtype, device.context());
+    EXPECT_GE(emulation::counts().graph_launches, 8);
+    // Three rows at most: the buckets of 1, 2 and 4, and where a bucket comes with other kernels, once more.
+    EXPECT_LE(emulation::counts().graphs_built, 6) << "of " << emulation::counts().graph_launches;
+    ASSERT_EQ(want.size(), got.size());
+    for (size_t i = 0; i < want.size(); ++i) {
+      EXPECT_EQ(want[i].completion.tokens, got[i].completion.tokens);
+      EXPECT_EQ(want[i].completion.logprob, got[i].completion.logprob);
+    }
+  }
+}
+
+TEST(CudaModel, SecondStepTakesNoMemoryOfTheDevice) {
+  kernels::ThreadPool pool(1);
+  kernels::TestDevice device(pool);
+  Learner l(DType::kBf16, DType::kBf16, device.context());
+  const rollout::EngineLimits limits{
+      .max_sequences = 3, .prefill_rows = 11, .memory_bytes = 1 << 20, .max_tokens = 120};
+  const auto engine = rollout::make_engine(l.weights, DType::kBf16, limits, nullptr, device.context());
+  std::vector<int> taken;
+  for (int step = 0; step < 3; ++step) {
+    emulation::counts() = {};
+    const auto sampled = run_to_idle(*engine);
+    l.trainer->accumulate(sequences_of(sampled), 1, false,
+                          [](size_t, std::span<const float> p, std::span<const float>, std::span<float> d,
+                             std::span<float>) { std::fill_n(d.begin(), p.size(), -0.01f); });
+    l.trainer->optimizer_step({.lr = 1e-2f});
+    engine->set_weights(l.weights);
+    taken.push_back(emulation::counts().allocations);
+  }
+  EXPECT_GT(taken[0], 0);
+  EXPECT_EQ(taken[1], 0);
+  EXPECT_EQ(taken[2], 0);
+}
+
+TEST(CudaModel, PlanTakenAtTheStartIsOneAllocation) {
+  kernels::ThreadPool pool(1);
+  kernels::TestDevice device(pool);
+  kernels::Context& ctx = device.context();
+  kernels::reserve(size_t{64} << 20, ctx);
+  size_t before = 0;
+  for (int round = 0; round < 2; ++round) {  // in the first, the scratch memory of the kernels is made
+    before = kernels::bytes_free(ctx);
+    emulation::counts() = {};
+    Learner l(DType::kF32, DType::kF32, ctx);
+    EXPECT_LT(kernels::bytes_free(ctx), before);
+    const auto sampled = generate(l.weights, DType::kF32, ctx);
+    EXPECT_EQ(sampled.size(), 4u);
+  }
+  EXPECT_EQ(kernels::bytes_free(ctx), before) << "what was given back can be had again";
+  EXPECT_EQ(emulation::counts().allocations, 0);
+  kernels::trim(ctx);
+  EXPECT_THROW(kernels::reserve(size_t{2} << 30, ctx), Error);
 }
 
 // The digest sees the entropy, whose sums have another order on the device: roles on the two are told apart.

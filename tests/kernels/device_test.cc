@@ -57,6 +57,14 @@ TEST(Device, CpuLooksForNoGpu) {
   EXPECT_EQ(device.note(), std::string(device.context().table->name) + " kernels");
 }
 
+TEST(Device, NumberedDevicesAreGivenOutInOrderAndOthersAreSharedByAll) {
+  EXPECT_EQ(nth_device("cuda:2", 3), "cuda:5");
+  for (const std::string choice : {"cuda", "auto", "cpu"}) EXPECT_EQ(nth_device(choice, 3), choice);
+  ThreadPool pool(1);
+  for (const std::string choice : {"gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:1000", ""})
+    EXPECT_THROW(Device(choice, pool, {fake("driver"), fake("plugin")}), Error) << choice;
+}
+
 TEST(Device, FactsAreThoseOfThePlugin) {
   const GpuFacts facts = examine_gpu({fake("driver"), fake("plugin")});
   EXPECT_TRUE(facts.usable);

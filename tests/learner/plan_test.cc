@@ -105,6 +105,19 @@ TEST(Plan, NamesTheNumberToLowerAndWithItTheRunFits) {
   rows.optimizer.micro_batch_tokens = lower;
   EXPECT_TRUE(advice(rows, m, machine).empty());
 
+  base::Config device = c;  // learner and workers share the GPU, so all of them count
+  device.rollout.memory_mb = 3000, device.rollout.max_sequences = 100000, device.rollout.workers = 2;
+  const std::string line = device_advice(device, m, int64_t{4} << 30);
+  ASSERT_EQ(
+      sscanf(line.c_str(),
+             "memory of the GPU: %*s GB wanted, %*s GB available; lower rollout.memory_mb from 3000 to %d", &lower),
+      1)
+      << line;
+  device.rollout.memory_mb = lower;
+  EXPECT_EQ(device_advice(device, m, int64_t{4} << 30), "");
+  device.rollout.memory_mb = 3000, device.rollout.device = "cuda:1";
+  EXPECT_EQ(device_advice(device, m, int64_t{4} << 30), "") << "the workers have another GPU";
+
   const Machine full{2, int64_t{2} << 30, 1 << 20};
   ASSERT_EQ(advice(c, m, full).size(), 1u);
   EXPECT_NE(advice(c, m, full)[0].find("run.dir"), std::string::npos);

@@ -52,6 +52,35 @@ TEST(Weights, InitIsAFunctionOfSeedAndNameWithTheConfiguredSpread) {
   EXPECT_NE(std::memcmp(w1.data(), w3.data(), w1.size_bytes()), 0);
 }
 
+TEST(Weights, WhatTravelsInBf16PacksToTheSameBytes) {
+  const ModelConfig c = parity_model();
+  kernels::ThreadPool pool(2);
+  kernels::Context ctx = kernels::cpu_context(pool);
+  Weights sent(c, DType::kBf16), received(c, DType::kBf16);
+  sent.init_random(3);
+  size_t halves = 0;
+  for (size_t i = 0; i < sent.num_tensors(); ++i) {
+    if (sent.wire_dtype(i) == DType::kBf16) {
+      received.from_bf16(i, sent.to_bf16(i, ctx));
+      EXPECT_EQ(received.to_bf16(i, ctx), sent.to_bf16(i, ctx));
+      ++halves;
+    } else {
+      std::copy(sent.tensor(i).begin(), sent.tensor(i).end(), received.tensor(i).begin());
+    }
+  }
+  EXPECT_GT(halves, 0u);
+  EXPECT_NE(sent.root_digest(), received.root_digest()) << "nothing was rounded: the comparison proves nothing";
+  sent.pack(ctx);
+  received.pack(ctx);
+  for (size_t i = 0; i < sent.num_tensors(); ++i) {
+    const kernels::PackedWeight a = sent.packed(i), b = received.packed(i);
+    if (a.data == nullptr) continue;
+    EXPECT_EQ(std::memcmp(a.data, b.data, kernels::packed_bytes(a.N, a.K, a.dtype)), 0) << sent.specs()[i].name;
+  }
+  EXPECT_THROW(received.from_bf16(0, std::vector<uint16_t>(3)), Error);
+  EXPECT_EQ(Weights(c, DType::kF32).wire_dtype(sent.index("model.layers.0.self_attn.qkv_proj.weight")), DType::kF32);
+}
+
 TEST(Weights, RouterCoefficientAndHeadStayFp32) {
   Cpu s;
   ModelConfig c = parity_model();

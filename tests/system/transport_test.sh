@@ -12,6 +12,16 @@ for transport in shm zmq file; do
 done
 [ -z "$(find "$work/file" -name '*.weights')" ] || fail "files of versions are left"
 
+# bf16 weights travel as bf16: half the bytes, and still no bit differs
+train bf16 model.weights_dtype=bf16
+[ "$(grep -c '"numerics/bits_differing": *0[,}]' "$work/bf16/metrics.jsonl")" = 4 ] || fail "bf16: bits differ"
+[ "$(roots bf16 | head -1 | cut -d' ' -f2)" -lt "$(($(roots shm | head -1 | cut -d' ' -f2) * 2 / 3))" ] || fail "bf16: not fewer bytes"
+echo "equal: bf16 weights, sent in bf16"
+
+train in_turn rollout.in_turn=true rollout.workers=2
+[ "$(sum in_turn)" = "$(sum shm)" ] || fail "memory in turn: other weights"
+echo "equal: roles that take turns with memory"
+
 # a directory that cannot be
 code=0
 "$bin/fulmen-learner" train configs/quickstart.yaml "run.dir=$work/bad" "${small[@]}" sync.transport=file sync.directory=/proc/no 2>"$work/bad.err" || code=$?
