@@ -75,16 +75,18 @@ void attend_split(const QueryBlock& b, const KeyTiles<T>& tiles, int split, Spli
     attend_tile(b, tiles.get(t * kTile, t == last), sums);
 }
 
-QueryBlock scaled_queries(const AttentionForward& a, const Item& it, float* q) {
+QueryBlock scaled_queries(const AttentionForward& a, const Item& it, float* scaled) {
+  float* q = scaled;
   const Segment& seg = a.segments[it.segment];
   const int group = a.H / a.KV;
   const int64_t width = (int64_t)group * a.D;
   const Vec scale = set1((float)(1.0 / std::sqrt((double)a.D)));
   for (int64_t r = 0; r < it.rows; ++r) {
     const float* from = a.q.row(seg.row0 + it.row + r) + it.kv_head * width;
-    for (int64_t x = 0; x < width; x += kLanes) store(q + r * width + x, mul(load(from + x), scale));
+    for (int head = 0; head < group; ++head, q += kQueryStride, from += a.D)
+      for (int x = 0; x < a.D; x += kLanes) store(q + x, mul(load(from + x), scale));
   }
-  return {q, it.rows * group, group, a.D, (int64_t)seg.pos0 + it.row};
+  return {scaled, it.rows * group, group, a.D, (int64_t)seg.pos0 + it.row};
 }
 
 void write_output(const AttentionForward& a, const Item& it, SplitSums sums) {
@@ -100,14 +102,14 @@ void write_output(const AttentionForward& a, const Item& it, SplitSums sums) {
 }
 
 size_t item_floats(const AttentionForward& a, int queries) {
-  return (size_t)queries * a.D + 2 * split_sums_floats(queries, a.D) + (a.cache ? 0 : 2 * (size_t)kTile * a.D);
+  return (size_t)queries * kQueryStride + 2 * split_sums_floats(queries, a.D) + (a.cache ? 0 : 2 * (size_t)kTile * a.D);
 }
 
 // All splits of an item, one after another.
 template <class T>
 void run_item(const AttentionForward& a, const Item& it, float* scratch) {
   const QueryBlock b = scaled_queries(a, it, scratch);
-  float* at = scratch + (size_t)b.n * a.D;
+  float* at = scratch + (size_t)b.n * kQueryStride;
   const SplitSums total = split_sums_at(at, b.n, a.D);
   const SplitSums next = split_sums_at(at + split_sums_floats(b.n, a.D), b.n, a.D);
   const KeyTiles<T> tiles{a, a.segments[it.segment], it.kv_head, (T*)(at + 2 * split_sums_floats(b.n, a.D))};
@@ -122,7 +124,7 @@ void run_item(const AttentionForward& a, const Item& it, float* scratch) {
 template <class T>
 void run_split(const AttentionForward& a, const Item& it, int split, float* sums, float* scratch) {
   const QueryBlock b = scaled_queries(a, it, scratch);
-  const KeyTiles<T> tiles{a, a.segments[it.segment], it.kv_head, (T*)(scratch + (size_t)b.n * a.D)};
+  const KeyTiles<T> tiles{a, a.segments[it.segment], it.kv_head, (T*)(scratch + (size_t)b.n * kQueryStride)};
   attend_split(b, tiles, split, split_sums_at(sums, b.n, a.D));
 }
 

@@ -16,9 +16,13 @@ namespace {
 constexpr int kTile = kAttentionTile;
 constexpr int kTilesPerSplit = kAttentionSplit / kAttentionTile;
 
+// Rows of queries are a fixed distance apart, so that a tile addresses them all from one register; D is at most 256,
+// and an odd number of cache lines spreads rows over the sets of L1.
+constexpr int kQueryStride = 272;
+
 // Queries of one block, row-major over (token, head of the group); query u stands at position pos0 + u / group.
 struct QueryBlock {
-  const float* q;  // (n, D), scaled
+  const float* q;  // (n, D) in rows of kQueryStride, scaled
   int n, group, D;
   int64_t pos0;
 };
@@ -83,7 +87,7 @@ __attribute__((noinline)) void attend_rows(const QueryBlock& b, int u, const Key
   constexpr int kStrip = tile_strip(R) < kTile / kLanes ? tile_strip(R) : kTile / kLanes;
   const int panels = (valid[R - 1] + kLanes - 1) / kLanes;
   Ahead ahead = spread(ask ? t.v : nullptr, tile_bytes, D, panels, kStrip);
-  multiply_rows<R, false, kStrip>(RowOperand{b.q + (ptrdiff_t)u * D, D, 1},
+  multiply_rows<R, false, kStrip>(RowOperand{b.q + (ptrdiff_t)u * kQueryStride, kQueryStride, 1},
                                   VecOperand<T>{t.k, kLanes, (ptrdiff_t)D * kLanes}, D, TileOut{s, kTile, kLanes},
                                   panels, &ahead);
   float* acc = sums.acc + (ptrdiff_t)u * D;
