@@ -10,6 +10,7 @@
 #include <deque>
 #include <filesystem>
 #include <fstream>
+#include <mutex>
 #include <numeric>
 #include <thread>
 
@@ -68,6 +69,8 @@ class Conductor {
     thread_.join();
   }
   const std::string& endpoint() const { return server_.endpoint(); }
+  // While it lives nothing is answered: a real conductor publishes and answers in one thread.
+  std::unique_lock<std::mutex> hold() { return std::unique_lock(answering_); }
 
  private:
   void serve() {
@@ -76,6 +79,7 @@ class Conductor {
       if (!server_.receive(m, 10) || !m.envelope.has_weights_fetch()) continue;
       Message reply;
       try {
+        const std::scoped_lock lock(answering_);
         publisher_.answer(m.envelope.weights_fetch(), reply);
       } catch (const Error& e) {
         reply.envelope.mutable_fault()->set_text(e.what());
@@ -89,6 +93,7 @@ class Conductor {
   const WeightPublisher& publisher_;
   std::function<bool(Message&)> spoil_;
   std::atomic<bool> stop_{false};
+  std::mutex answering_;
   std::thread thread_;
 };
 
@@ -367,7 +372,10 @@ TEST(WeightSync, DroppedVersionIsRefusedNamingWhatIsKept) {
   Conductor conductor(run, p);
   Staging staging(first);
   EXPECT_TRUE(receive(first, staging, conductor.endpoint(), run, why)) << why;
-  p.publish(3, model.tensors, model.constants);
+  {
+    const auto held = conductor.hold();
+    p.publish(3, model.tensors, model.constants);
+  }
   EXPECT_FALSE(receive(first, staging, conductor.endpoint(), run, why));
   EXPECT_EQ(why, "weights: version 1 was asked for, kept are 2 to 3");
   EXPECT_THROW(p.publish(3, model.tensors, model.constants), Error);
