@@ -5,30 +5,12 @@
 namespace fulmen::learner {
 namespace {
 
-const char* drop_reason(const Episode& e) {
-  switch (e.outcome) {
-    case Outcome::kTimeout:
-      return "timeout";
-    case Outcome::kError:
-      return "error";
-    case Outcome::kUnparsable:
-      return "unparsable";
-    case Outcome::kUndecided:
-      return "undecided";
-    case Outcome::kAborted:
-      return "aborted";
-    case Outcome::kScored:
-      break;
-  }
-  return nullptr;
-}
-
 void assign_group(std::span<Episode> group, const AdvantageSettings& s, AdvantageCounts& counts) {
   double sum = 0, n = 0;
   for (Episode& e : group) {
     if (s.unparsable_is_zero && e.outcome == Outcome::kUnparsable) e.outcome = Outcome::kScored, e.score = 0;
-    if (const char* reason = drop_reason(e)) {
-      e.dropped = reason;
+    if (e.outcome != Outcome::kScored) {
+      e.dropped = outcome_name(e.outcome);
     } else {
       sum += e.score, n += 1;
     }

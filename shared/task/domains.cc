@@ -1,6 +1,7 @@
 #include "shared/task/domains.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace fulmen::task {
 namespace {
@@ -105,6 +106,29 @@ std::vector<std::vector<int>> random_latin_square(Random& random, int n) {
     const Found f = search(Domains(static_cast<size_t>(n * n), range(1, n)), narrow, 1, 500, &random);
     if (f.solutions == 1) return square_of(f.first, n);
   }
+}
+
+int clear_cells(std::vector<std::vector<int>>& square, const Narrow& narrow, int most, int budget, Random& random) {
+  const size_t n = square.size();
+  Domains open;
+  for (const auto& row : square)
+    for (const int v : row) open.push_back(only(v));
+  std::vector<size_t> order(open.size());
+  std::iota(order.begin(), order.end(), 0);
+  random.shuffle(order);
+  int cleared = 0;
+  for (const size_t at : order) {
+    if (cleared == most) break;
+    const Domain kept = open[at];
+    open[at] = range(1, static_cast<int>(n));
+    if (search(open, narrow, 2, budget).unique()) {
+      square[at / n][at % n] = 0;
+      ++cleared;
+    } else {
+      open[at] = kept;
+    }
+  }
+  return cleared;
 }
 
 }  // namespace fulmen::task

@@ -42,5 +42,8 @@ bool all_different(Domains& d, const std::vector<int>& cells);
 std::vector<std::vector<int>> rows_and_columns(int n);
 std::vector<std::vector<int>> random_latin_square(Random& random, int n);
 std::vector<std::vector<int>> square_of(const Domains& d, int n);
+// Empties cells (0) of the solution `square` in random order, at most `most`, while what is given has one solution;
+// `budget` is of each proof. Returns how many.
+int clear_cells(std::vector<std::vector<int>>& square, const Narrow& narrow, int most, int budget, Random& random);
 
 }  // namespace fulmen::task

@@ -1,6 +1,4 @@
 // futoshiki: a Latin square of 1..n with greater-than signs between neighbours. One solution.
-#include <numeric>
-
 #include "shared/task/domains.h"
 #include "shared/task/kinds/kinds.h"
 
@@ -50,25 +48,8 @@ Problem generate(Random& random, int difficulty) {
   const auto signs = random_signs(random, solution, n + difficulty);
   const auto groups = rows_and_columns(n);
   const Narrow narrow = narrow_of(n, signs, groups);
-  Domains open;
-  for (const auto& row : solution)
-    for (const int v : row) open.push_back(only(v));
-  std::vector<size_t> order(open.size());
-  std::iota(order.begin(), order.end(), 0);
-  random.shuffle(order);
   Numbers given = solution;
-  int removed = 0;
-  for (const size_t at : order) {
-    if (removed == kBlanks[difficulty - 1]) break;
-    const Domain kept = open[at];
-    open[at] = range(1, n);
-    if (search(open, narrow, 2, 1000).unique()) {
-      given[at / static_cast<size_t>(n)][at % static_cast<size_t>(n)] = 0;
-      ++removed;
-    } else {
-      open[at] = kept;
-    }
-  }
+  const int removed = clear_cells(given, narrow, kBlanks[difficulty - 1], 1000, random);
   Problem p;
   p.size = removed;
   p.puzzle = {{"grid", given}, {"signs", signs}};

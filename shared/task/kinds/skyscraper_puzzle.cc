@@ -1,7 +1,5 @@
 // skyscraper_puzzle: a Latin square of heights 1..n; the number at the end of a line is how many towers are seen from
 // there, as a tower hides the lower ones behind it. One solution.
-#include <numeric>
-
 #include "shared/task/domains.h"
 #include "shared/task/kinds/kinds.h"
 
@@ -66,25 +64,8 @@ Problem generate(Random& random, int difficulty) {
       if (!all_different(d, g)) return false;
     return true;
   };
-  Domains open;
-  for (const auto& row : solution)
-    for (const int v : row) open.push_back(only(v));
-  std::vector<size_t> order(open.size());
-  std::iota(order.begin(), order.end(), 0);
-  random.shuffle(order);
   Numbers given = solution;
-  int removed = 0;
-  for (const size_t at : order) {
-    if (removed == kBlanks[difficulty - 1]) break;
-    const Domain kept = open[at];
-    open[at] = range(1, n);
-    if (search(open, narrow, 2, 1500).unique()) {
-      given[at / static_cast<size_t>(n)][at % static_cast<size_t>(n)] = 0;
-      ++removed;
-    } else {
-      open[at] = kept;
-    }
-  }
+  const int removed = clear_cells(given, narrow, kBlanks[difficulty - 1], 1500, random);
   const auto side = [&](int k) { return std::vector<int>(sights.begin() + k * n, sights.begin() + (k + 1) * n); };
   Problem p;
   p.size = removed;

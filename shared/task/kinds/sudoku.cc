@@ -1,7 +1,5 @@
 // sudoku: fill an n x n grid so that every row, column and box holds 1..n once. n is 4, 6 (boxes of 2 x 3) or 9.
 // The solution is unique; a record of another source may have several, so the rules are checked.
-#include <numeric>
-
 #include "shared/task/domains.h"
 #include "shared/task/kinds/kinds.h"
 
@@ -41,24 +39,8 @@ Problem generate(Random& random, int difficulty) {
   while (full.solutions == 0);
   const Numbers solution = square_of(full.first, n);
 
-  Domains open = full.first;
-  std::vector<int> order(static_cast<size_t>(n * n));
-  std::iota(order.begin(), order.end(), 0);
-  random.shuffle(order);
-  int removed = 0;
   Numbers given = solution;
-  for (const int cell : order) {
-    if (removed == kBlanks[difficulty - 1]) break;
-    const size_t at = static_cast<size_t>(cell);
-    const Domain kept = open[at];
-    open[at] = range(1, n);
-    if (search(open, narrow, 2, 2000).unique()) {
-      given[at / static_cast<size_t>(n)][at % static_cast<size_t>(n)] = 0;
-      ++removed;
-    } else {
-      open[at] = kept;
-    }
-  }
+  const int removed = clear_cells(given, narrow, kBlanks[difficulty - 1], 2000, random);
   Problem p;
   p.size = removed;
   p.puzzle = {{"grid", given}};
