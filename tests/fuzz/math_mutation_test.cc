@@ -6,6 +6,7 @@
 #include <random>
 
 #include "tests/fuzz/math_targets.h"
+#include "tests/fuzz/mutation.h"
 
 namespace fulmen::fuzz {
 namespace {
@@ -55,23 +56,6 @@ const std::vector<std::string> kWords = {"\\frac",
                                          "\\{",
                                          "\\}"};
 
-void mutate(std::string& bytes, std::mt19937& random) {
-  const size_t at = random() % (bytes.size() + 1), length = std::min<size_t>(random() % 12 + 1, bytes.size() - at);
-  switch (random() % 5) {
-    case 0:
-      bytes.erase(at, length);
-      break;
-    case 1:
-      bytes.insert(random() % (bytes.size() + 1), bytes.substr(at, length));
-      break;
-    case 2:
-      if (at < bytes.size()) bytes[at] = static_cast<char>(random());
-      break;
-    default:
-      bytes.insert(at, kWords[random() % kWords.size()]);
-  }
-}
-
 TEST(Fuzz, DamagedAnswersAreScoredTheSameEveryTime) {
   std::mt19937 random(23);
   int right = 0, wrong = 0;
@@ -80,7 +64,7 @@ TEST(Fuzz, DamagedAnswersAreScoredTheSameEveryTime) {
     EXPECT_TRUE(read_math_pair(seed)) << "an undamaged answer is wrong: " << seed;
     for (int round = 0; round < 40; ++round) {
       std::string bytes = seed;
-      for (unsigned i = 0; i < 1 + random() % 4; ++i) mutate(bytes, random);
+      for (unsigned i = 0; i < 1 + random() % 4; ++i) mutate(bytes, kWords, random);
       const std::clock_t start = std::clock();
       (read_math_pair(bytes) ? right : wrong)++;
       longest = std::max(longest, static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC);
@@ -96,7 +80,7 @@ TEST(Fuzz, DamagedTextsAreReadOrRefused) {
   for (const std::string& seed : math_pair_seeds()) {
     std::string bytes = seed.substr(1, seed.find('\0', 1) - 1);
     for (int round = 0; round < 30; ++round) {
-      mutate(bytes, random);
+      mutate(bytes, kWords, random);
       read_math_answer(bytes);
     }
   }

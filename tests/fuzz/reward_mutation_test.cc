@@ -3,6 +3,7 @@
 
 #include <random>
 
+#include "tests/fuzz/mutation.h"
 #include "tests/fuzz/reward_targets.h"
 
 namespace fulmen::fuzz {
@@ -13,23 +14,6 @@ const std::vector<std::string> kWords = {
     "1e19", "\\n",  "Grade:", "```python\n", "\\u0000",   "\xff",   "\xc3",  "\"tests\":[],",
     "[[[[", "true", "5",      "\n",          "\"id\":1,", "assert", "```\n", "\"score\":0,"};
 
-void mutate(std::string& bytes, std::mt19937& random) {
-  const size_t at = random() % (bytes.size() + 1), length = std::min<size_t>(random() % 12 + 1, bytes.size() - at);
-  switch (random() % 4) {
-    case 0:
-      bytes.erase(at, length);
-      break;
-    case 1:
-      bytes.insert(random() % (bytes.size() + 1), bytes.substr(at, length));
-      break;
-    case 2:
-      if (at < bytes.size()) bytes[at] = static_cast<char>(random());
-      break;
-    default:
-      bytes.insert(at, kWords[random() % kWords.size()]);
-  }
-}
-
 void run(bool (*read)(std::string_view), const std::vector<std::string>& seeds, int rounds) {
   std::mt19937 random(31);
   int understood = 0;
@@ -37,7 +21,7 @@ void run(bool (*read)(std::string_view), const std::vector<std::string>& seeds, 
     EXPECT_TRUE(read(seed)) << "undamaged, and refused: " << seed;
     for (int round = 0; round < rounds; ++round) {
       std::string bytes = seed;
-      for (unsigned i = 0; i < 1 + random() % 3; ++i) mutate(bytes, random);
+      for (unsigned i = 0; i < 1 + random() % 3; ++i) mutate(bytes, kWords, random);
       understood += read(bytes);
     }
   }
