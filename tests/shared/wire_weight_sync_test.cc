@@ -4,105 +4,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <csignal>
 #include <cstring>
-#include <deque>
-#include <filesystem>
-#include <fstream>
-#include <mutex>
-#include <numeric>
-#include <thread>
 
-#include "kernels/error.h"
-#include "shared/wire/weight_sync.h"
+#include "tests/shared/weight_sync_fixture.h"
 
 namespace fulmen::wire {
 namespace {
-
-struct Model {  // odd sizes, an empty tensor, one larger than several chunks
-  std::vector<std::string> bytes;
-  std::vector<TensorSource> tensors;
-  base::Digest constants{1, 2, 3};
-
-  explicit Model(int seed = 0) {
-    add("embed", {1001, 3}, 0, seed);
-    add("empty", {0, 7}, 1, seed);
-    add("layers.0.w", {3, 1 << 21}, 1, seed + 1);  // 12 MiB
-    add("norm", {33}, 0, seed + 2);
-    add("head", {1 << 10, 1025}, 0, seed + 3);
-    for (size_t i = 0; i < tensors.size(); i++) tensors[i].data = bytes[i].data();
-  }
-
-  void add(const std::string& name, std::vector<int64_t> shape, uint32_t dtype, int seed) {
-    uint64_t n = dtype == 0 ? 4 : 2;
-    for (int64_t d : shape) n *= static_cast<uint64_t>(d);
-    std::string b(n, 0);
-    uint32_t x = static_cast<uint32_t>(seed) * 2654435761u + 1;
-    for (char& c : b) c = static_cast<char>((x = x * 1664525u + 1013904223u) >> 24);
-    bytes.push_back(std::move(b));
-    tensors.push_back({name, std::move(shape), dtype, nullptr, n});
-  }
-};
-
-struct Staging {
-  std::vector<std::string> bytes;
-  explicit Staging(const WeightsManifest& m) {
-    for (const auto& t : m.tensors()) bytes.emplace_back(t.bytes(), '?');
-  }
-  std::function<void*(size_t)> sink() {
-    return [this](size_t i) { return bytes[i].data(); };
-  }
-};
-
-std::string unique_run(const std::string& name) { return name + std::to_string(getpid()); }
-
-// A conductor that answers fetches in a thread; `spoil` may change a reply.
-class Conductor {
- public:
-  Conductor(const std::string& run, const WeightPublisher& publisher, std::function<bool(Message&)> spoil = {})
-      : server_("tcp://127.0.0.1:*", "", run), publisher_(publisher), spoil_(std::move(spoil)) {
-    thread_ = std::thread([this] { serve(); });
-  }
-  ~Conductor() {
-    stop_ = true;
-    thread_.join();
-  }
-  const std::string& endpoint() const { return server_.endpoint(); }
-  // While it lives nothing is answered: a real conductor publishes and answers in one thread.
-  std::unique_lock<std::mutex> hold() { return std::unique_lock(answering_); }
-
- private:
-  void serve() {
-    while (!stop_) {
-      Message m;
-      if (!server_.receive(m, 10) || !m.envelope.has_weights_fetch()) continue;
-      Message reply;
-      try {
-        const std::scoped_lock lock(answering_);
-        publisher_.answer(m.envelope.weights_fetch(), reply);
-      } catch (const Error& e) {
-        reply.envelope.mutable_fault()->set_text(e.what());
-      }
-      reply.peer = m.peer;
-      if (!spoil_ || spoil_(reply)) server_.send(reply);
-    }
-  }
-
-  Server server_;
-  const WeightPublisher& publisher_;
-  std::function<bool(Message&)> spoil_;
-  std::atomic<bool> stop_{false};
-  std::mutex answering_;
-  std::thread thread_;
-};
-
-bool receive(const WeightsManifest& m, Staging& staging, const std::string& endpoint, const std::string& run,
-             std::string& why, int timeout_ms = 10000) {
-  Client client(endpoint, run);
-  std::vector<Message> stash;
-  return receive_weights(m, staging.sink(), client, stash, timeout_ms, why);
-}
 
 TEST(WeightSync, SharedMemoryAndZmqGiveTheSameRootAndBytes) {
   std::string run = unique_run("same"), why;
@@ -241,28 +149,6 @@ TEST(WeightSync, TruncatedOrMissingSharedMemoryIsRefused) {
 }
 
 // A directory of a test, gone at its end.
-struct Folder {
-  std::string path = "/tmp/fulmen-sync-" + std::to_string(getpid());
-  Folder() { std::filesystem::remove_all(path); }
-  ~Folder() { std::filesystem::remove_all(path); }
-};
-
-bool receive_file(const WeightsManifest& m, Staging& staging, std::string& why, int timeout_ms = 100) {
-  return receive(m, staging, "tcp://127.0.0.1:9", "run", why, timeout_ms);
-}
-
-TEST(WeightSync, FileGivesTheSameRootAndBytes) {
-  const Folder folder;
-  Model model;
-  std::string why;
-  WeightPublisher file("file", unique_run("file"), folder.path), zmq("zmq", "run");
-  const WeightsManifest& m = file.publish(1, model.tensors, model.constants);
-  EXPECT_EQ(m.root(), zmq.publish(1, model.tensors, model.constants).root());
-  Staging staging(m);
-  ASSERT_TRUE(receive_file(m, staging, why)) << why;
-  EXPECT_EQ(staging.bytes, model.bytes);
-}
-
 TEST(WeightSync, BroadcastGivesTheSameBytesInPieces) {
   Model model;
   std::string why;
@@ -287,80 +173,6 @@ TEST(WeightSync, BroadcastGivesTheSameBytesInPieces) {
   EXPECT_NE(why.find("tensor head: digest"), std::string::npos) << why;
   EXPECT_FALSE(receive_weights(m, staging.sink(), client, stash, 100, why));
   EXPECT_NE(why.find("nccl without a group"), std::string::npos) << why;
-}
-
-TEST(WeightSync, CorruptedByteInAFileIsRefusedNamingTheTensor) {
-  const Folder folder;
-  Model model;
-  std::string why;
-  WeightPublisher p("file", unique_run("file"), folder.path);
-  const WeightsManifest& m = p.publish(1, model.tensors, model.constants);
-  std::fstream f(m.place(), std::ios::in | std::ios::out | std::ios::binary);
-  f.seekp(-1, std::ios::end);
-  f.put(static_cast<char>(model.bytes.back().back() ^ 1));
-  f.close();
-  Staging staging(m);
-  EXPECT_FALSE(receive_file(m, staging, why));
-  EXPECT_NE(why.find("tensor head: digest"), std::string::npos) << why;
-}
-
-TEST(WeightSync, MissingStaleOrShortFileIsOneLineAfterTheDeadline) {
-  const Folder folder;
-  Model model;
-  std::string why;
-  WeightPublisher p("file", unique_run("file"), folder.path);
-  const WeightsManifest old = p.publish(1, model.tensors, model.constants);
-  WeightsManifest m = p.publish(2, model.tensors, model.constants);
-  Staging staging(m);
-  const auto refused = [&](const std::string& want) {
-    EXPECT_FALSE(receive_file(m, staging, why));
-    EXPECT_NE(why.find("version 2: file " + m.place() + ": " + want), std::string::npos) << why;
-    EXPECT_NE(why.find("for 100 ms"), std::string::npos) << why;
-    EXPECT_EQ(why.find('\n'), std::string::npos);
-  };
-  std::filesystem::copy_file(old.place(), m.place(), std::filesystem::copy_options::overwrite_existing);
-  refused("it holds version 1 with root ");
-  std::filesystem::resize_file(m.place(), 5);
-  refused("it ends at byte 5");
-  std::ofstream(m.place()) << std::string(100, 'x');
-  refused("it is no file of weights");
-  std::filesystem::remove(m.place());
-  refused("No such file or directory");
-}
-
-TEST(WeightSync, FileThatAppearsBeforeTheDeadlineIsTaken) {
-  const Folder folder;
-  Model model;
-  std::string why;
-  WeightPublisher p("file", unique_run("file"), folder.path);
-  const WeightsManifest m = p.publish(1, model.tensors, model.constants);
-  std::filesystem::rename(m.place(), m.place() + ".hidden");
-  std::thread later([&] {
-    usleep(100000);
-    std::filesystem::rename(m.place() + ".hidden", m.place());
-  });
-  Staging staging(m);
-  EXPECT_TRUE(receive_file(m, staging, why, 10000)) << why;
-  later.join();
-  EXPECT_EQ(staging.bytes, model.bytes);
-}
-
-TEST(WeightSync, FilesAreTwoVersionsAtMostAndGoneAtTheEndAndAKilledRunsAreSwept) {
-  const Folder folder;
-  Model model;
-  const auto files = [&] {
-    return std::distance(std::filesystem::directory_iterator(folder.path), std::filesystem::directory_iterator());
-  };
-  {
-    WeightPublisher p("file", "run", folder.path);
-    for (uint64_t v = 1; v < 4; v++) p.publish(v, model.tensors, model.constants);
-    EXPECT_EQ(files(), 2);
-    std::ofstream(folder.path + "/fulmen-0123-v1.weights") << "of a run that was killed";
-    std::ofstream(folder.path + "/notes") << "of somebody else";
-    WeightPublisher other("file", "other", folder.path);
-    EXPECT_EQ(files(), 3) << "the dead file goes, the living two and what is not ours stay";
-  }
-  EXPECT_EQ(files(), 1);
 }
 
 TEST(WeightSync, DroppedVersionIsRefusedNamingWhatIsKept) {
