@@ -11,6 +11,7 @@
 #include "learner/train_run.h"
 #include "shared/base/config.h"
 #include "shared/base/log.h"
+#include "shared/base/program.h"
 #include "shared/launch/stop_signal.h"
 
 namespace {
@@ -25,7 +26,19 @@ struct Arguments {
 
 constexpr char kOverrides[] = "key.path=value ...; `fulmen help config` lists the keys";
 
-void add_run_verb(CLI::App& app, const std::string& name, const std::string& what, Arguments& a,
+// A verb's callback: a stop that somebody asked for is no failure, but has an exit code of its own.
+std::function<void()> unless_stopped(int& code, std::function<void()> f) {
+  return [&code, f = std::move(f)] {
+    try {
+      f();
+    } catch (const launch::Stopped& e) {
+      base::info("{}", e.what());
+      code = launch::kStoppedExit;
+    }
+  };
+}
+
+void add_run_verb(CLI::App& app, const std::string& name, const std::string& what, Arguments& a, int& code,
                   std::function<void()> f) {
   CLI::App* verb = app.add_subcommand(name, what);
   verb->add_option("config", a.config, "YAML file; configs/README.md lists them")->required();
@@ -35,7 +48,7 @@ void add_run_verb(CLI::App& app, const std::string& name, const std::string& wha
     verb->add_flag("--fresh", a.fresh, "throw away what run.dir holds");
   }
   verb->add_flag("--print-config", a.print_config, "print every key with its origin and stop");
-  verb->callback(std::move(f));
+  verb->callback(unless_stopped(code, std::move(f)));
 }
 
 learner::Start start_of(const Arguments& a) {
@@ -46,9 +59,10 @@ learner::Start start_of(const Arguments& a) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"Fulmen's learner: training runs and evaluation"};
+  CLI::App app{"Fulmen's learner: training runs and evaluation", "fulmen"};
   app.require_subcommand(1);
   Arguments a;
+  int code = 0;
   const auto load = [&](void (*check)(const base::Config&)) {
     base::Config c = base::load_config(a.config, a.overrides);
     if (a.print_config) {
@@ -59,21 +73,21 @@ int main(int argc, char** argv) {
     learner::check_data(c);
     return c;
   };
-  add_run_verb(app, "train", "run the whole loop: cold start, RL, evaluation, export", a,
+  add_run_verb(app, "train", "run the whole loop: cold start, RL, evaluation, export", a, code,
                [&] { learner::run_training(load(base::validate_for_train), start_of(a)); });
-  add_run_verb(app, "sft", "supervised fine-tuning on worked examples, evaluation, export", a,
+  add_run_verb(app, "sft", "supervised fine-tuning on worked examples, evaluation, export", a, code,
                [&] { learner::run_sft_only(load(base::validate_for_sft), start_of(a)); });
-  add_run_verb(app, "eval", "greedy accuracy of model.path on held-out problems", a,
-               [&] { learner::run_evaluation(load(base::check_config)); });
+  add_run_verb(app, "eval", "greedy accuracy of model.path on held-out problems", a, code,
+               [&] { learner::run_evaluation(load(base::check_model)); });
 
-  int code = 0;
-  add_run_verb(app, "plan", "what a config would start here and whether it fits; starts and allocates nothing", a, [&] {
-    const base::Config c = load(base::validate_for_train);
-    const auto m = model::load_model_config(c.model.path);
-    const learner::Machine machine = learner::this_machine(c.run.dir);
-    std::fputs(learner::plan_text(c, m, machine).c_str(), stdout);
-    code = learner::advice(c, m, machine).empty() ? 0 : 1;
-  });
+  add_run_verb(app, "plan", "what a config would start here and whether it fits; starts and allocates nothing", a, code,
+               [&] {
+                 const base::Config c = load(base::validate_for_train);
+                 const auto m = model::load_model_config(c.model.path);
+                 const learner::Machine machine = learner::this_machine(c.run.dir);
+                 std::fputs(learner::plan_text(c, m, machine).c_str(), stdout);
+                 code = learner::advice(c, m, machine).empty() ? 0 : 1;
+               });
 
   std::string run_dir;
   int64_t step = 0;
@@ -81,11 +95,11 @@ int main(int argc, char** argv) {
   replay->add_option("run", run_dir, "run directory")->required();
   replay->add_option("--step", step, "the step; a checkpoint of an earlier one must be there")->required();
   replay->add_option("overrides", a.overrides, "keys that must not matter, e.g. rollout.workers=2 learner.ranks=2");
-  replay->callback([&] {
+  replay->callback(unless_stopped(code, [&] {
     const learner::Replay r = learner::replay_step(run_dir, step, a.overrides);
     std::fputs(r.text.c_str(), stdout);
     code = r.same ? 0 : 1;
-  });
+  }));
 
   learner::RankOptions rank;
   CLI::App* learner_verb = app.add_subcommand("learner", "one learner rank above 0, as rank 0 of a run starts it");
@@ -94,25 +108,11 @@ int main(int argc, char** argv) {
   learner_verb->add_option("--host", rank.host, "address of this rank for the others")->capture_default_str();
   learner_verb->add_option("config", a.config, "config.resolved.yaml of the run directory, which all ranks see")
       ->required();
-  learner_verb->callback([&] {
+  learner_verb->callback(unless_stopped(code, [&] {
     const base::Config c = load(base::check_config);
     base::open_log("learner-" + std::to_string(rank.rank), "");  // rank 0 keeps our stderr as the log file
     learner::run_rank(c, rank);
-  });
+  }));
 
-  try {
-    app.parse(argc, argv);
-    return code;
-  } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
-  } catch (const base::ConfigError& e) {
-    base::error("{}", e.what());
-    return 2;
-  } catch (const launch::Stopped& e) {
-    base::info("{}", e.what());
-    return launch::kStoppedExit;
-  } catch (const std::exception& e) {
-    base::error("{}", e.what());
-    return 1;
-  }
+  return base::run_program(app, argc, argv, [&] { return code; });
 }

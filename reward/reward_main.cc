@@ -14,6 +14,7 @@
 #include "reward/service.h"
 #include "shared/base/config.h"
 #include "shared/base/log.h"
+#include "shared/base/program.h"
 
 namespace {
 
@@ -112,7 +113,7 @@ void add_functions(CLI::App& app, Arguments& a) {
 
 int main(int argc, char** argv) {
   Arguments a;
-  CLI::App app("Reward functions: verdicts for episodes", "fulmen-reward");
+  CLI::App app("Reward functions: verdicts for episodes", "fulmen");
   app.require_subcommand(1);
 
   CLI::App* serve = app.add_subcommand("reward", "serve a run (started by its launcher), or anybody over HTTP");
@@ -140,12 +141,11 @@ int main(int argc, char** argv) {
   score->add_option("--shown", a.shown, "--diff: changed episodes to list")->check(CLI::NonNegativeNumber);
   score->add_option("file", a.file, "JSONL with id, kind, prompt, response, ground_truth; stdin when absent");
 
-  CLI11_PARSE(app, argc, argv);
-  try {
-    if (*score) return run_score(a);
-    return a.http.empty() ? serve_run(a) : serve_http(a);
-  } catch (const std::exception& e) {
-    base::error("{}", e.what());
-    return 2;
-  }
+  return base::run_program(app, argc, argv, [&] {
+    try {
+      return *score ? run_score(a) : a.http.empty() ? serve_run(a) : serve_http(a);
+    } catch (const Error& e) {
+      throw base::ConfigError(e.what());  // no verdict was given: 1 says that some ground truths are unreadable
+    }
+  });
 }

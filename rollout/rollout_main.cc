@@ -10,6 +10,7 @@
 #include "rollout/generate.h"
 #include "rollout/worker.h"
 #include "shared/base/log.h"
+#include "shared/base/program.h"
 
 namespace {
 
@@ -88,6 +89,7 @@ int run_generate(GenerateArguments a) {
   }
   if (!a.tokenizer.empty()) a.overrides.push_back("model.tokenizer=" + a.tokenizer);
   const base::Config config = base::load_config(a.config, a.overrides);
+  base::check_model(config);
   rollout::GenerateOptions options{a.prompt, a.samples, a.settings};
   options.settings.stop = a.stop.empty() ? config.rollout.stop : a.stop;
   options.settings.repetition_window = config.rollout.repetition_window;
@@ -104,7 +106,7 @@ int run_generate(GenerateArguments a) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"Generates completions: as a worker of a run, or of one prompt at the terminal.", "fulmen-rollout"};
+  CLI::App app{"Generates completions: as a worker of a run, or of one prompt at the terminal.", "fulmen"};
   app.require_subcommand(1);
   WorkerArguments worker;
   GenerateArguments generate;
@@ -112,18 +114,6 @@ int main(int argc, char** argv) {
   auto* generate_verb = app.add_subcommand("generate", "complete a prompt with a model");
   declare(*rollout_verb, worker);
   declare(*generate_verb, generate);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
-  }
-  try {
-    return rollout_verb->parsed() ? run_worker(worker) : run_generate(generate);
-  } catch (const base::ConfigError& e) {
-    std::cerr << "fulmen-rollout: " << e.what() << "\n";
-    return 2;
-  } catch (const std::exception& e) {
-    std::cerr << "fulmen-rollout: " << e.what() << "\n";
-    return 1;
-  }
+  return base::run_program(app, argc, argv,
+                           [&] { return rollout_verb->parsed() ? run_worker(worker) : run_generate(generate); });
 }

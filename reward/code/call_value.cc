@@ -2,27 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
+
+#include "reward/code/nested_json.h"
 
 namespace fulmen::reward {
 namespace {
 
 using Json = nlohmann::json;
 
-constexpr int kMaxDepth = 500;
 constexpr double kTolerance = 1e-9;
-
-Json parse(const std::string& text) {
-  bool deep = false;
-  Json j = Json::parse(
-      text,
-      [&](int depth, Json::parse_event_t, Json&) {
-        deep |= depth > kMaxDepth;
-        return depth <= kMaxDepth;
-      },
-      false);
-  return deep ? Json(Json::value_t::discarded) : j;
-}
 
 std::string key_text(const Json& key) {
   if (key.is_string()) return key.get<std::string>();
@@ -97,14 +85,14 @@ bool agree(const Json& want, const Json& got) {
 }  // namespace
 
 bool values_agree(const std::string& expected, const std::string& returned) {
-  const Json want = parse(expected), got = parse(returned);
+  const Json want = try_parse(expected), got = try_parse(returned);
   return !want.is_discarded() && !got.is_discarded() && agree(want, got);
 }
 
 bool values_agree_wrapped(const std::vector<std::string>& expected, const std::vector<std::string>& returned) {
   if (expected.size() != returned.size() || expected.empty()) return false;
   for (size_t i = 0; i < expected.size(); i++) {
-    const Json want = parse(expected[i]), got = parse(returned[i]);
+    const Json want = try_parse(expected[i]), got = try_parse(returned[i]);
     if (!want.is_array() || want.size() != 1 || got.is_discarded() || !agree(want[0], got)) return false;
   }
   return true;

@@ -4,30 +4,15 @@
 
 #include <cctype>
 #include <initializer_list>
-#include <nlohmann/json.hpp>
 
 #include "kernels/error.h"
 #include "reward/code/extract_code.h"
+#include "reward/code/nested_json.h"
 
 namespace fulmen::reward {
 namespace {
 
 using Json = nlohmann::json;
-
-constexpr int kMaxDepth = 200;
-
-// nullopt-like: discarded when the text is no JSON.
-Json try_parse(const std::string& text) {
-  bool deep = false;
-  Json j = Json::parse(
-      text,
-      [&](int depth, Json::parse_event_t, Json&) {
-        deep |= depth > kMaxDepth;
-        return depth <= kMaxDepth;
-      },
-      false);
-  return deep ? Json(Json::value_t::discarded) : j;
-}
 
 bool is_container(const Json& j) { return j.is_object() || j.is_array(); }
 

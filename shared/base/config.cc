@@ -182,6 +182,8 @@ std::vector<Setting> read_settings(const std::string& path) {
   YAML::Node root;
   try {
     root = YAML::Load(read_file(path));
+  } catch (const Error& e) {
+    throw ConfigError(e.what());
   } catch (const YAML::Exception& e) {
     throw ConfigError("not YAML: " + e.msg + " [" + place(path, e.mark) + "]");
   }

@@ -172,6 +172,7 @@ Config load_config(const std::string& path, const std::vector<std::string>& over
 
 // What must hold for any use of a Config; throws ConfigError "KEY: got, want, why [origin]".
 void check_config(const Config& c);
+void check_model(const Config& c);  // model.path is given and is there
 // What a training run needs besides: data, a model, the sampled distribution to be the trained one, groups of two or
 // more.
 void validate_for_train(const Config& c);

@@ -88,14 +88,6 @@ void check_batches(const Config& c) {
   }
 }
 
-void check_model(const Config& c) {
-  if (c.model.path.empty()) refuse(c, "model.path", "not given, want a Hugging Face directory or a config.json");
-  if (!std::filesystem::exists(c.model.path)) {
-    refuse(c, "model.path",
-           fmt::format("got {}, which does not exist; want a Hugging Face directory or a config.json", c.model.path));
-  }
-}
-
 void check_sft_data(const Config& c) {
   if (c.sft.data.empty() && c.data.task.empty() && c.data.mix.empty()) {
     refuse(c, "sft.data", "not given, and no data.task or data.mix that makes worked examples: one of them is needed");
@@ -121,6 +113,15 @@ bool has_train_data(const Config& c) { return !c.data.train.empty() || !c.data.t
 bool has_held_out_data(const Config& c) {
   const auto is_task = [](const MixEntry& e) { return !e.task.empty(); };
   return !c.data.eval.empty() || !c.data.task.empty() || std::any_of(c.data.mix.begin(), c.data.mix.end(), is_task);
+}
+
+void check_model(const Config& c) {
+  if (c.model.path.empty()) refuse(c, "model.path", "not given, want a Hugging Face directory or a config.json");
+  if (!std::filesystem::exists(c.model.path)) {
+    refuse(c, "model.path",
+           fmt::format("got {}, which does not exist (seen from {}); want a Hugging Face directory or a config.json",
+                       c.model.path, std::filesystem::current_path().string()));
+  }
 }
 
 void check_config(const Config& c) {

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/error.h"
+#include "shared/base/program.h"
 #include "shared/base/progress.h"
 #include "shared/model/checkpoint_writer.h"
 #include "shared/model/gsm8k_records.h"
@@ -113,7 +114,7 @@ struct Convert {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"Models and text on disk: look at them, check them, change their form.", "fulmen-model"};
+  CLI::App app{"Models and text on disk: look at them, check them, change their form.", "fulmen"};
   app.require_subcommand(1);
   Inspect inspect;
   Copy import, export_;
@@ -135,15 +136,9 @@ int main(int argc, char** argv) {
   export_verb->callback([&] { export_.run(); });
   tokenize_verb->callback([&] { tokenize.run(); });
   convert_verb->callback([&] { convert.run(); });
-  try {
-    app.parse(argc, argv);
+  return base::run_program(app, argc, argv, [] {
     std::cout.flush();
     FULMEN_CHECK(std::cout.good(), "standard output: cannot write");
     return 0;
-  } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
-  } catch (const std::exception& e) {
-    std::cerr << "fulmen-model: " << e.what() << "\n";
-    return 1;
-  }
+  });
 }

@@ -9,6 +9,7 @@
 
 #include "shared/base/config.h"
 #include "shared/base/log.h"
+#include "shared/base/program.h"
 #include "shared/task/records.h"
 #include "shared/task/task.h"
 
@@ -83,8 +84,7 @@ int64_t verify(const std::string& path, const std::string& from, bool summary) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"Logic tasks: generators of puzzles and verifiers of their answers"};
-  app.name("fulmen");
+  CLI::App app{"Logic tasks: generators of puzzles and verifiers of their answers", "fulmen"};
   CLI::App* verb = app.add_subcommand("task", "puzzles with verifiers");
   app.require_subcommand(1);
   verb->require_subcommand(1);
@@ -111,16 +111,5 @@ int main(int argc, char** argv) {
   check->add_flag("--summary", summary, "counts only");
   check->callback([&] { verify(path, from, summary); });
 
-  try {
-    app.parse(argc, argv);
-    return 0;
-  } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
-  } catch (const base::ConfigError& e) {
-    base::error("{}", e.what());
-    return 2;
-  } catch (const std::exception& e) {
-    base::error("{}", e.what());
-    return 1;
-  }
+  return base::run_program(app, argc, argv);
 }

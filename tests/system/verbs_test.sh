@@ -28,6 +28,9 @@ refuses 1 '' fulmen plan configs/quickstart.yaml model.path=configs/m1/config.js
 grep -q 'It does not fit. memory: .* TB wanted' "$work/said" || { cat "$work/said"; exit 1; }
 refuses 2 'did you mean rollout.workers' fulmen plan configs/quickstart.yaml rollot.workers=2
 refuses 2 'model.path: got no/such, which does not exist' fulmen plan configs/quickstart.yaml model.path=no/such
+refuses 2 'no/such.yaml: cannot open' fulmen train no/such.yaml
+refuses 2 'model.path: got no/such, which does not exist' fulmen generate --model no/such --prompt 1
+refuses 2 'error: DST is required \(fulmen export --help shows how\)' fulmen export no/such
 
 says 'metrics .*all the same' fulmen replay "$run" --step 4 rollout.workers=2 optimizer.micro_batch_tokens=333
 grep -q 'episodes .*all the same' "$work/said" && grep -q 'weights .*all the same bytes' "$work/said" || { cat "$work/said"; exit 1; }

@@ -177,9 +177,8 @@ Problem generate(Random& random, int difficulty) {
 Check verify(const Question& q, std::string_view answer) {
   const int n = int_field(q.puzzle, "n", 1, kMaxSide);
   const Numbers none(static_cast<size_t>(n), std::vector<int>(static_cast<size_t>(n)));
-  const GridAnswer a = read_filled_grid(answer, none, 1, n);
+  const GridAnswer a = read_latin_square(answer, none);
   if (a.check.finding != Finding::kRight) return a.check;
-  if (std::string defect = latin_defect(a.grid); !defect.empty()) return wrong(std::move(defect));
   const bool distinct = bool_field(q.puzzle, "distinct", true), extremes = bool_field(q.puzzle, "extremes", false);
   for (const Json& cage : list_field(q.puzzle, "cages")) {
     const std::string op = text_field(cage, "op");

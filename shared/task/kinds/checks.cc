@@ -44,7 +44,8 @@ GridAnswer read_filled_grid(std::string_view answer, const Numbers& given, int l
   return {right(), *grid};
 }
 
-std::string latin_defect(const Numbers& grid) {
+// "row 2 holds 4 twice", or "".
+static std::string latin_defect(const Numbers& grid) {
   for (size_t i = 0; i < grid.size(); ++i) {
     for (size_t a = 0; a < grid.size(); ++a) {
       for (size_t b = a + 1; b < grid.size(); ++b) {
@@ -54,6 +55,14 @@ std::string latin_defect(const Numbers& grid) {
     }
   }
   return "";
+}
+
+GridAnswer read_latin_square(std::string_view answer, const Numbers& given) {
+  if (given[0].size() != given.size()) throw Error("puzzle: grid: want a square");
+  GridAnswer a = read_filled_grid(answer, given, 1, static_cast<int>(given.size()));
+  if (a.check.finding != Finding::kRight) return a;
+  if (std::string defect = latin_defect(a.grid); !defect.empty()) a.check = wrong(std::move(defect));
+  return a;
 }
 
 }  // namespace fulmen::task

@@ -35,8 +35,8 @@ struct GridAnswer {
   Numbers grid;
 };
 GridAnswer read_filled_grid(std::string_view answer, const Numbers& given, int low, int high);
-// "row 2 holds 4 twice", or "".
-std::string latin_defect(const Numbers& grid);
+// The same for a square in which every row and column holds 1 to n once. Throws when `given` is no square.
+GridAnswer read_latin_square(std::string_view answer, const Numbers& given);
 inline size_t blanks(const Numbers& grid) {
   size_t n = 0;
   for (const auto& row : grid)

@@ -97,10 +97,8 @@ Problem generate(Random& random, int difficulty) {
 Check verify(const Question& q, std::string_view answer) {
   const Numbers given = number_grid(q.puzzle, "grid", 0, kMaxSide);
   const int n = static_cast<int>(given.size());
-  if (given[0].size() != given.size()) throw Error("puzzle: grid: want a square");
-  const GridAnswer a = read_filled_grid(answer, given, 1, n);
+  const GridAnswer a = read_latin_square(answer, given);
   if (a.check.finding != Finding::kRight) return a.check;
-  if (std::string defect = latin_defect(a.grid); !defect.empty()) return wrong(std::move(defect));
   std::vector<int> sights;
   for (const char* side : {"top", "bottom", "left", "right"}) {
     const auto list = int_list(q.puzzle, side, 1, n);
