@@ -57,13 +57,15 @@ struct KeyTiles {
     return (const T*)pages + (id * a.KV + kv_head) * kTile * a.D;
   }
   KeyTile<T> get(int64_t t0, bool last) const {
-    if (a.cache) return {t0, page(a.cache->k, t0), page(a.cache->v, t0), last ? nullptr : page(a.cache->k, t0 + kTile)};
+    if (a.cache)
+      return {t0, page(a.cache->k, t0), page(a.cache->v, t0), last ? nullptr : page(a.cache->k, t0 + kTile),
+              last ? nullptr : page(a.cache->v, t0 + kTile)};
     const int64_t n = seg.rows - t0 < kTile ? seg.rows - t0 : kTile;
     const ptrdiff_t x = (ptrdiff_t)kv_head * a.D;
     T* rows = gathered + (ptrdiff_t)kTile * a.D;
     write_panels(a.k.row(seg.row0 + t0) + x, a.k.ld, 0, (int)n, a.D, gathered);
     write_rows(a.v.row(seg.row0 + t0) + x, a.v.ld, 0, (int)n, a.D, rows);
-    return {t0, gathered, rows, nullptr};
+    return {t0, gathered, rows, nullptr, nullptr};
   }
 };
 

@@ -37,7 +37,7 @@ inline SplitSums split_sums_at(float* p, int n, int D) { return {p + (size_t)n *
 // Turns R rows of 64 scores into weights, masked ones into 0; updates m and l. Factors for what was summed before go to
 // `factor`: one exp serves all rows, its lanes are independent.
 template <int R>
-FULMEN_INLINE void softmax_rows(float* s, const int* valid, float* m, float* l, float* factor) {
+FULMEN_INLINE void softmax_rows(float* s, const int* valid, float* m, float* l, float* factor, Ahead& ahead) {
   alignas(64) float top[kLanes] = {}, before[kLanes] = {};
   for (int r = 0; r < R; ++r) {
     float* x = s + r * kTile;
@@ -49,6 +49,7 @@ FULMEN_INLINE void softmax_rows(float* s, const int* valid, float* m, float* l, 
   store(factor, vexp(sub(load(before), load(top))));
   for (int r = 0; r < R; ++r) {
     float* x = s + r * kTile;
+    ahead.ask();
     const Vec shift = set1(top[r]);
     const Vec e0 = vexp(sub(load(x), shift)), e1 = vexp(sub(load(x + 16), shift));
     const Vec e2 = vexp(sub(load(x + 32), shift)), e3 = vexp(sub(load(x + 48), shift));
@@ -64,16 +65,12 @@ struct KeyTile {
   const T* k;       // (4, D, 16)
   const T* v;       // (64, D)
   const T* next_k;  // of the tile that follows, null when none does
+  const T* next_v;
 };
 
-// `bytes` at p spread over the steps of a product of `chain` steps and `vecs` vectors in strips of `strip`.
-FULMEN_INLINE Ahead spread(const void* p, size_t bytes, int chain, int vecs, int strip) {
-  const size_t steps = (size_t)chain * ((vecs + strip - 1) / strip);
-  return {(const char*)p, p && steps ? (int)((bytes / 64 + steps - 1) / steps) : 0};
-}
-
 // R queries from u on against a tile of keys, at least one of which each of them sees. s: scratch (R, 64). The first
-// queries of a block ask for what comes next: V during K's pass, the next K during V's.
+// queries of a block ask for the next tile: evenly, so that memory never has more to do than arithmetic leaves time
+// for.
 template <int R, class T>
 __attribute__((noinline)) void attend_rows(const QueryBlock& b, int u, const KeyTile<T>& t, bool ask, SplitSums sums,
                                            float* s) {
@@ -84,29 +81,29 @@ __attribute__((noinline)) void attend_rows(const QueryBlock& b, int u, const Key
     const int64_t keys = b.pos0 + (u + r) / b.group + 1 - t.t0;
     valid[r] = keys < kTile ? (int)keys : kTile;
   }
-  constexpr int kStrip = tile_strip(R) < kTile / kLanes ? tile_strip(R) : kTile / kLanes;
+  constexpr int kTileStrip = tile_strip(R), kStrip = kTileStrip < kTile / kLanes ? kTileStrip : kTile / kLanes;
   const int panels = (valid[R - 1] + kLanes - 1) / kLanes;
-  Ahead ahead = spread(ask ? t.v : nullptr, tile_bytes, D, panels, kStrip);
+  const int vecs = D / kLanes, shared = valid[0];  // later queries see at least as many keys
+  const int64_t shares = D / kAskSteps * ceil_div(panels, kStrip) + R + shared / kAskSteps * ceil_div(vecs, kTileStrip);
+  Ahead ahead(ask ? t.next_k : nullptr, ask ? t.next_v : nullptr, tile_bytes, shares);
   multiply_rows<R, false, kStrip>(RowOperand{b.q + (ptrdiff_t)u * kQueryStride, kQueryStride, 1},
                                   VecOperand<T>{t.k, kLanes, (ptrdiff_t)D * kLanes}, D, TileOut{s, kTile, kLanes},
                                   panels, &ahead);
   float* acc = sums.acc + (ptrdiff_t)u * D;
   alignas(64) float factor[kLanes];
-  softmax_rows<R>(s, valid, sums.m + u, sums.l + u, factor);
+  softmax_rows<R>(s, valid, sums.m + u, sums.l + u, factor, ahead);
   for (int r = 0; r < R; ++r) {
     if (factor[r] == 1.0f) continue;
     const Vec f = set1(factor[r]);
     for (int x = 0; x < D; x += kLanes) store(acc + r * D + x, mul(load(acc + r * D + x), f));
   }
-  const int shared = valid[0];  // later queries see at least as many keys
-  ahead = spread(ask ? t.next_k : nullptr, tile_bytes, shared, D / kLanes, tile_strip(R));
-  multiply_rows<R, true>(RowOperand{s, kTile, 1}, VecOperand<T>{t.v, D, kLanes}, shared, TileOut{acc, D, kLanes},
-                         D / kLanes, &ahead);
+  multiply_rows<R, true>(RowOperand{s, kTile, 1}, VecOperand<T>{t.v, D, kLanes}, shared, TileOut{acc, D, kLanes}, vecs,
+                         &ahead);
   for (int r = 1; r < R; ++r)
     if (valid[r] > shared)
       multiply_rows<1, true>(RowOperand{s + r * kTile + shared, 0, 1},
                              VecOperand<T>{t.v + (ptrdiff_t)shared * D, D, kLanes}, valid[r] - shared,
-                             TileOut{acc + r * D, 0, kLanes}, D / kLanes);
+                             TileOut{acc + r * D, 0, kLanes}, vecs);
 }
 
 // First query of the block that sees key t; b.n when none does.

@@ -72,13 +72,13 @@ FULMEN_INLINE void clear(Accumulators<R, N>& acc) {
     for (int n = 0; n < N; ++n) acc.v[r][n] = zero();
 }
 
-// acc += one step k of the chain for rows [First, R).
+// acc += one step k of the chain for rows [first, R). Lanes of acc stand in the order of load_mixed for T.
 template <int R, int N, class T>
 FULMEN_INLINE void fma_step(Accumulators<R, N>& acc, const float* a, ptrdiff_t a_row, const T* b, ptrdiff_t b_vec,
                             int first = 0) {
   Vec x[N];
 #pragma GCC unroll 32
-  for (int n = 0; n < N; ++n) x[n] = load(b + n * b_vec);
+  for (int n = 0; n < N; ++n) x[n] = load_mixed(b + n * b_vec);
 #pragma GCC unroll 32
   for (int r = 0; r < R; ++r) {
     if (r < first) continue;
@@ -88,20 +88,48 @@ FULMEN_INLINE void fma_step(Accumulators<R, N>& acc, const float* a, ptrdiff_t a
   }
 }
 
-// Memory that is needed next, asked for `lines` cache lines at each step of a chain: arithmetic on what is in the cache
-// hides the way of the rest from DRAM. Reading past an end is harmless, a prefetch cannot fault.
-struct Ahead {
-  const char* p;
-  int lines;
+template <class T, int R, int N>
+FULMEN_INLINE void reorder(Accumulators<R, N>& acc) {
+#pragma GCC unroll 32
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 32
+    for (int n = 0; n < N; ++n) acc.v[r][n] = reordered<T>(acc.v[r][n]);
+}
+
+// Two blocks of memory that are needed next, asked for in `shares` equal shares: arithmetic on what is in the cache
+// hides the way of the rest from DRAM. Even shares matter: a core has few places for lines on their way, and when they
+// are full, arithmetic waits as well. Asking beyond an end is harmless, a prefetch cannot fault.
+class Ahead {
+ public:
+  Ahead(const void* first, const void* second, size_t bytes, int64_t shares)
+      : at_((const char*)first),
+        end_(first ? at_ + bytes : at_),
+        second_((const char*)second),
+        bytes_(second ? bytes : 0),
+        lines_(ceil_div(2 * (int64_t)bytes / kLine, shares)) {}
+  void ask() {
+    for (int64_t i = 0; i < lines_ && at_ != end_; ++i, at_ += kLine) _mm_prefetch(at_, _MM_HINT_T1);
+    if (at_ == end_) at_ = second_, end_ = second_ + bytes_, bytes_ = 0;
+  }
+
+ private:
+  static constexpr int kLine = 64;
+  const char *at_, *end_, *second_;
+  size_t bytes_;
+  int64_t lines_;
 };
+constexpr int kAskSteps = 8;  // of a chain for one share
 
 template <int R, int N, class T>
 FULMEN_INLINE void fma_chain(Accumulators<R, N>& acc, RowOperand a, VecOperand<T> b, int K, Ahead* ahead = nullptr) {
-  for (int k = 0; k < K; ++k) {
-    if (ahead)
-      for (int i = 0; i < ahead->lines; ++i, ahead->p += 64) _mm_prefetch(ahead->p, _MM_HINT_T1);
-    fma_step(acc, a.p + k * a.step, a.row, b.p + k * b.step, b.vec);
-  }
+  int k = 0;
+  if (ahead)
+    for (; k + kAskSteps <= K; k += kAskSteps) {
+      ahead->ask();
+#pragma GCC unroll 1
+      for (int i = k; i < k + kAskSteps; ++i) fma_step(acc, a.p + i * a.step, a.row, b.p + i * b.step, b.vec);
+    }
+  for (; k < K; ++k) fma_step(acc, a.p + k * a.step, a.row, b.p + k * b.step, b.vec);
 }
 
 template <int R, int N>
@@ -115,7 +143,7 @@ FULMEN_INLINE void store_tile(const Accumulators<R, N>& acc, TileOut c) {
 // C (R rows, `vecs` vectors) = A B, or C + A B with `add`. Inlines; callers put it in a noinline function per R.
 template <int R, bool Add, int Strip = tile_strip(R), class T>
 FULMEN_INLINE void multiply_rows(RowOperand a, VecOperand<T> b, int K, TileOut c, int vecs, Ahead* ahead = nullptr) {
-  for_strips<tile_strip(R)>(
+  for_strips<Strip>(
       vecs, [&](auto strip, int v) __attribute__((always_inline)) {
         constexpr int N = decltype(strip)::value;
         Accumulators<R, N> acc;
@@ -125,9 +153,10 @@ FULMEN_INLINE void multiply_rows(RowOperand a, VecOperand<T> b, int K, TileOut c
 #pragma GCC unroll 32
           for (int r = 0; r < R; ++r)
 #pragma GCC unroll 32
-            for (int n = 0; n < N; ++n) acc.v[r][n] = load(out.p + r * out.row + n * out.vec);
+            for (int n = 0; n < N; ++n) acc.v[r][n] = reordered<T>(load(out.p + r * out.row + n * out.vec));
         }
         fma_chain(acc, a, VecOperand<T>{b.p + v * b.vec, b.step, b.vec}, K, ahead);
+        reorder<T>(acc);
         store_tile(acc, out);
       });
 }

@@ -34,7 +34,6 @@ constexpr int64_t kAheadRows = 16;           // the same in a matrix
 constexpr int64_t kCachedBytes = 256 << 10;  // weights of one call up to here count as cached
 
 FULMEN_INLINE int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-FULMEN_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 struct TileArgs {
   const float* a;  // A(r, k): packed a[k * MR + r], else a[r * a_row + k]

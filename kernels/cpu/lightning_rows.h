@@ -43,9 +43,11 @@ FULMEN_INLINE void output_tile(const float* q, ptrdiff_t ld_q, const float* stat
       for (int n = 0; n < N; ++n) acc.v[r][n] = mul(acc.v[r][n], decay);
     }
   }
+  reorder<T>(acc);
   fma_chain(acc, RowOperand{p, kBlock, 1}, VecOperand<T>{v, D, kLanes}, i0 + 1);
 #pragma GCC unroll 32
   for (int t = 1; t < R; ++t) fma_step(acc, p + i0 + t, kBlock, v + (ptrdiff_t)(i0 + t) * D, kLanes, t);
+  reorder<T>(acc);
   store_tile(acc, TileOut{o, ld_o, kLanes});
 }
 
@@ -98,6 +100,7 @@ __attribute__((noinline)) void advance_state(const HeadSlot<T>& slot, const floa
               clear(acc);
               fma_chain(acc, RowOperand{kd + (size_t)x * kBlock, kBlock, 1},
                         VecOperand<T>{slot.v + c * kLanes, D, kLanes}, kBlock);
+              reorder<T>(acc);
               float* s = slot.state + (size_t)x * D + c * kLanes;
 #pragma GCC unroll 32
               for (int r = 0; r < R; ++r)

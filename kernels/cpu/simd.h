@@ -25,6 +25,7 @@ namespace fulmen::kernels::FULMEN_ISA {
 namespace {
 
 constexpr int kLanes = 16;
+FULMEN_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 #ifdef __AVX512F__
 // Register tile of a GEMM: kTileRows x kTileVecs accumulators, and as many as fit with more columns and fewer rows.
@@ -41,6 +42,17 @@ FULMEN_INLINE void store_n(float* p, Vec a, int n) { _mm512_mask_storeu_ps(p, (_
 FULMEN_INLINE Vec load_bf16(const uint16_t* p) {
   return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)), 16))};
 }
+// Widens with one instruction beside the load, where load_bf16 takes two, but lanes come in the order 0-3, 8-11, 4-7,
+// 12-15. reordered() turns that order into the natural one and back.
+FULMEN_INLINE Vec load_mixed(const uint16_t* p) {
+  const __m512i both = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i*)p));
+  const __m512i words = _mm512_inserti64x4(  // of each quarter: of the lower ones the first four, of the upper the last
+      _mm512_set4_epi32(0x07068080, 0x05048080, 0x03028080, 0x01008080),
+      _mm256_set_epi32(0x0f0e8080, 0x0d0c8080, 0x0b0a8080, 0x09088080, 0x0f0e8080, 0x0d0c8080, 0x0b0a8080, 0x09088080),
+      1);
+  return {_mm512_castsi512_ps(_mm512_shuffle_epi8(both, words))};
+}
+FULMEN_INLINE Vec swap_middle(Vec x) { return {_mm512_shuffle_f32x4(x.v, x.v, 0xd8)}; }
 FULMEN_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }    // a*b + c
 FULMEN_INLINE Vec fnma(Vec a, Vec b, Vec c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)}; }  // -a*b + c
 FULMEN_INLINE Vec add(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
@@ -124,6 +136,14 @@ FULMEN_INLINE __m256 widen8(const uint16_t* p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)), 16));
 }
 FULMEN_INLINE Vec load_bf16(const uint16_t* p) { return {widen8(p), widen8(p + 8)}; }
+FULMEN_INLINE __m256 widen8_shuffled(const uint16_t* p) {
+  const __m256i both = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i*)p));
+  const __m256i words = _mm256_set_epi32(0x0f0e8080, 0x0d0c8080, 0x0b0a8080, 0x09088080,  //
+                                         0x07068080, 0x05048080, 0x03028080, 0x01008080);
+  return _mm256_castsi256_ps(_mm256_shuffle_epi8(both, words));
+}
+FULMEN_INLINE Vec load_mixed(const uint16_t* p) { return {widen8_shuffled(p), widen8_shuffled(p + 8)}; }
+FULMEN_INLINE Vec swap_middle(Vec x) { return x; }  // lanes came in their natural order
 FULMEN_INLINE Vec fma(Vec x, Vec y, Vec z) { return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)}; }
 FULMEN_INLINE Vec fnma(Vec x, Vec y, Vec z) { return {_mm256_fnmadd_ps(x.a, y.a, z.a), _mm256_fnmadd_ps(x.b, y.b, z.b)}; }
 FULMEN_INLINE Vec add(Vec x, Vec y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
@@ -186,6 +206,13 @@ FULMEN_INLINE void pack_transposed(const float* x, int64_t ld, int rows, int n, 
 #endif
 
 FULMEN_INLINE Vec load(const uint16_t* p) { return load_bf16(p); }  // bf16 storage, exact widening
+
+// What load_mixed gives for T, from the natural order of lanes and back.
+FULMEN_INLINE Vec load_mixed(const float* p) { return load(p); }
+template <class T>
+FULMEN_INLINE Vec reordered(Vec x) {
+  return sizeof(T) == sizeof(uint16_t) ? swap_middle(x) : x;
+}
 
 // Sum and maximum of the 16 lanes by a fixed tree: lane i with lane i+8, +4, +2, +1.
 #ifdef __AVX512F__
