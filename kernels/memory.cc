@@ -54,6 +54,19 @@ void fill_zero(void* device, size_t bytes, Context& ctx) {
   if (bytes > 0) ctx.table->fill_zero(device, bytes, ctx);
 }
 
+Fetch::Fetch(Context& ctx) : ctx_(ctx), copy_(host_memory(ctx) ? nullptr : ctx.table->open_fetch(ctx)) {}
+
+Fetch::~Fetch() {
+  if (copy_ != nullptr) ctx_.table->close_fetch(copy_);
+}
+
+void Fetch::begin(const void* device, size_t bytes) {
+  in_place_ = device;
+  if (copy_ != nullptr) ctx_.table->begin_fetch(copy_, device, bytes, ctx_);
+}
+
+const void* Fetch::wait() { return copy_ != nullptr ? ctx_.table->wait_fetch(copy_) : in_place_; }
+
 size_t bytes_free(const Context& ctx) {
   Context copy = ctx;
   return ctx.table->bytes_free != nullptr ? ctx.table->bytes_free(copy) : SIZE_MAX;

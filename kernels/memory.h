@@ -23,6 +23,25 @@ void copy_in(void* device, const void* host, size_t bytes, Context& ctx);
 void copy_out(void* host, const void* device, size_t bytes, Context& ctx);  // waits for what was queued before
 void copy_within(void* to, const void* from, size_t bytes, Context& ctx);   // must not overlap
 void fill_zero(void* device, size_t bytes, Context& ctx);
+
+// Results on their way to the host while more work is queued: begin() queues a copy behind what was queued before it
+// and returns; wait() waits for that copy alone and says where it is, until the next begin(). One copy at a time. Where
+// the device's memory is the host's nothing is copied. Must not outlive ctx.
+class Fetch {
+ public:
+  explicit Fetch(Context& ctx);
+  ~Fetch();
+  Fetch(const Fetch&) = delete;
+  Fetch& operator=(const Fetch&) = delete;
+  void begin(const void* device, size_t bytes);
+  const void* wait();
+
+ private:
+  Context& ctx_;
+  void* copy_ = nullptr;  // of a device: pinned memory and an event
+  const void* in_place_ = nullptr;
+};
+
 size_t bytes_free(const Context& ctx);  // of a device with memory of its own; elsewhere the largest size_t
 // Of a device with memory of its own: takes so much in one piece, from which allocate() then serves; throws Error when
 // there is not so much. trim() waits for what was queued and gives pieces that nothing lies in back, for other

@@ -18,12 +18,12 @@ void check_like(const char* op, const char* name, const TensorRef& t, const Tens
 
 // False on an empty batch.
 bool check_tokens(const char* op, std::span<const int32_t> tokens, const char* table_name, const TensorRef& table,
-                  const char* rows_name, const TensorRef& rows) {
+                  const char* rows_name, const TensorRef& rows, size_t sampled = 0) {
   if (tokens.empty() && rows.dim[0] == 0) return false;
   check_shape(op, table_name, table, {table.dim[0], table.dim[1]});
   check_shape(op, rows_name, rows, {static_cast<int64_t>(tokens.size()), table.dim[1]});
   for (size_t t = 0; t < tokens.size(); ++t)
-    FULMEN_CHECK(tokens[t] >= 0 && tokens[t] < table.dim[0],
+    FULMEN_CHECK(tokens[t] >= -static_cast<int64_t>(sampled) && tokens[t] < table.dim[0],
                  std::string(op) + ": token of row " + std::to_string(t) + " is " + std::to_string(tokens[t]) +
                      ", want 0.." + std::to_string(table.dim[0] - 1) + " (V is " + std::to_string(table.dim[0]) + ")");
   return true;
@@ -45,7 +45,8 @@ void check_rope_segments(std::span<const Segment> segments, int64_t T) {
 }  // namespace
 
 void embedding_forward(const EmbeddingForward& a, Context& ctx) {
-  if (check_tokens("embedding_forward", a.tokens, "table", a.table, "y", a.y)) ctx.table->embedding_forward(a, ctx);
+  if (check_tokens("embedding_forward", a.tokens, "table", a.table, "y", a.y, a.sampled.size()))
+    ctx.table->embedding_forward(a, ctx);
 }
 
 void embedding_backward(const EmbeddingBackward& a, Context& ctx) {

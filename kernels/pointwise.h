@@ -11,6 +11,9 @@ struct EmbeddingForward {
   std::span<const int32_t> tokens;  // (T), each in [0, V): throws naming row, id and V otherwise
   TensorRef table;                  // (V, C)
   TensorRef y;                      // (T, C), written
+  // In the device's memory: tokens that the host has not seen (queue_sample_rows). A token t < 0 above stands for
+  // sampled[-1 - t]; what has no token there (-1) gets some row.
+  std::span<const int32_t> sampled{};
 };
 void embedding_forward(const EmbeddingForward& a, Context& ctx);
 struct EmbeddingBackward {

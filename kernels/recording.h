@@ -3,7 +3,7 @@
 // launch instead of hundreds. The bits are those of the same calls without it. Where the device has no graphs it does
 // nothing.
 //
-// Between construction and launch() nothing may wait for the device (copy_out, sample_rows, synchronize). Graphs are
+// Between construction and launch() nothing may wait for the device (copy_out, Fetch::wait, synchronize). Graphs are
 // kept by key and brought up to date by what is recorded next under the same key; calls of one key should be of like
 // shape, since a graph of other kernels is built anew. Destruction without launch() drops what was recorded.
 

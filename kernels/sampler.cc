@@ -24,7 +24,7 @@ void check_settings(size_t row, const SamplingSettings& s, double u) {
 
 }  // namespace
 
-void sample_rows(const SampleRows& a, Context& ctx) {
+void queue_sample_rows(const SampleRows& a, Context& ctx) {
   if (a.logits.rank == 2 && a.logits.dim[0] == 0) return;
   const int64_t B = a.logits.dim[0];
   check_shape("sample_rows", "logits", a.logits, {B, a.logits.dim[1]});
@@ -35,6 +35,20 @@ void sample_rows(const SampleRows& a, Context& ctx) {
   check_length("logprob", a.logprob.size(), B);
   for (size_t b = 0; b < a.settings.size(); ++b) check_settings(b, a.settings[b], a.u[b]);
   ctx.table->sample_rows(a, ctx);
+}
+
+void sample_rows(const SampleRows& a, Context& ctx) {
+  if (host_memory(ctx) || a.token.empty()) {
+    queue_sample_rows(a, ctx);
+  } else {
+    const DeviceMemory results = allocate(a.token.size_bytes() + a.logprob.size_bytes(), ctx);
+    SampleRows there = a;
+    there.token = {static_cast<int32_t*>(results.get()), a.token.size()};
+    there.logprob = {static_cast<float*>(results.get()) + a.token.size(), a.logprob.size()};
+    queue_sample_rows(there, ctx);
+    copy_out(a.token.data(), there.token.data(), a.token.size_bytes(), ctx);
+    copy_out(a.logprob.data(), there.logprob.data(), a.logprob.size_bytes(), ctx);
+  }
   for (size_t b = 0; b < a.token.size(); ++b)
     FULMEN_CHECK(a.token[b] >= 0, "sample_rows: row " + std::to_string(b) + " has a logit that is not finite");
 }

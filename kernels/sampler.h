@@ -31,6 +31,9 @@ struct SampleRows {
   std::span<int32_t> token;   // (B), written
   std::span<float> logprob;   // (B), written
 };
-void sample_rows(const SampleRows& a, Context& ctx);
+void sample_rows(const SampleRows& a, Context& ctx);  // token and logprob in the host's memory: waits
+// The same without waiting: token and logprob are in the device's memory, where the next forward can read them
+// (EmbeddingForward). The token of a row with a logit that is not finite is -1.
+void queue_sample_rows(const SampleRows& a, Context& ctx);
 
 }  // namespace fulmen::kernels

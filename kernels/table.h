@@ -5,8 +5,9 @@
 // libfulmen_cuda.so.
 //
 // Where arguments live: TensorRef data, weights, caches, decay tables and what the router makes (expert, order, offset)
-// are in the device's memory; tokens, segments, targets, sampling settings and results, and the page table are in the
-// host's. Work is queued in order; copy_out, sample_rows, global_sum_of_squares and synchronize wait for it.
+// are in the device's memory; tokens, segments, targets, sampling settings and the page table are in the
+// host's, sampled tokens and log-probs in the device's. Work is queued in order; copy_out, wait_fetch,
+// global_sum_of_squares and synchronize wait for it.
 
 #include "kernels/attention.h"
 #include "kernels/lightning.h"
@@ -21,7 +22,7 @@
 
 namespace fulmen::kernels {
 
-inline constexpr uint32_t kKernelTableVersion = 3;
+inline constexpr uint32_t kKernelTableVersion = 4;
 
 struct KernelTable {
   uint32_t version = kKernelTableVersion;
@@ -38,6 +39,10 @@ struct KernelTable {
   void (*synchronize)(Context&) = nullptr;   // waits for everything queued; throws what went wrong in it
   void* (*stream)(Context&) = nullptr;       // of a device that has streams; null elsewhere, and idle with it
   bool (*idle)(Context&) = nullptr;
+  void* (*open_fetch)(Context&) = nullptr;  // Fetch of memory.h; null where memory is the host's, and the next three
+  void (*begin_fetch)(void* fetch, const void* device, size_t bytes, Context&) = nullptr;
+  const void* (*wait_fetch)(void* fetch) = nullptr;
+  void (*close_fetch)(void* fetch) noexcept = nullptr;
   void (*reserve)(size_t bytes, Context&) = nullptr;  // null where memory is the host's, and trim with it
   void (*trim)(Context&) = nullptr;
   void (*begin_recording)(Context&) = nullptr;  // recording.h; null where a device has no graphs

@@ -2,7 +2,9 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "shared/base/rng.h"
 
@@ -17,13 +19,15 @@ Completion take_completion(Sequence& s, Finish finish) {
 }  // namespace
 
 BatchEngine::BatchEngine(std::unique_ptr<ForwardPass> pass, const CachePlan& plan, const EngineLimits& limits,
-                         const model::Tokenizer* tokenizer, int32_t end_token, kernels::Context& ctx)
+                         const model::Tokenizer* tokenizer, int32_t end_token, bool run_ahead, kernels::Context& ctx)
     : pass_(std::move(pass)),
       limits_(limits),
       tokenizer_(tokenizer),
       end_token_(end_token),
       ctx_(ctx),
-      scheduler_(plan, limits.prefill_rows, *pass_) {}
+      run_ahead_(run_ahead),
+      scheduler_(plan, limits.prefill_rows, *pass_),
+      flights_{Flight(ctx), Flight(ctx)} {}
 
 void BatchEngine::check(const GroupRequest& r) const {
   const GenerateSettings& g = r.settings;
@@ -67,27 +71,34 @@ void BatchEngine::submit(GroupRequest request) {
 }
 
 std::vector<Completion> BatchEngine::step() {
-  std::vector<Completion> completions;
-  if (scheduler_.idle()) return completions;
-  const StepBatch& batch = scheduler_.next();
-  ++stats_.steps;
-  stats_.prompt_tokens += batch.prompt_rows;
-  sample(batch);
-  for (auto& s : scheduler_.settle()) completions.push_back(take_completion(*s, *s->finish));
-  return completions;
+  if (!scheduler_.idle()) {
+    const StepBatch& batch = scheduler_.next();
+    const bool launched = !batch.segments.empty();
+    if (launched) launch(batch);
+    settle(flights_[launched && run_ahead_ ? 1 - newest_ : newest_]);
+  }
+  return std::exchange(done_, {});
 }
 
-void BatchEngine::sample(const StepBatch& batch) {
-  sequence_.clear();
+void BatchEngine::launch(const StepBatch& batch) {
+  const Flight& before = flights_[newest_];
+  newest_ = 1 - newest_;
+  Flight& flight = flights_[newest_];
+  ++stats_.steps;
+  stats_.prompt_tokens += batch.prompt_rows;
+  flight.sequence.clear();
   for (Sequence* s : batch.sampled) {
-    sequence_.push_back(s);
-    for (auto& f : s->followers) sequence_.push_back(f.get());
+    flight.sequence.push_back(s);
+    for (auto& f : s->followers) flight.sequence.push_back(f.get());
   }
-  const size_t n = sequence_.size(), rows = batch.sampled.size();
+  const size_t n = flight.sequence.size(), rows = batch.sampled.size();
   const auto vocab = static_cast<size_t>(pass_->vocab_size());
   if (logits_.size() < n * vocab) logits_.resize(n * vocab, ctx_);
-  pass_->forward({batch.tokens, batch.segments}, batch.last_row,
-                 kernels::mat(logits_.data(), static_cast<int64_t>(rows), static_cast<int64_t>(vocab)));
+  const auto logits = [&](size_t count) {
+    return kernels::mat(logits_.data(), static_cast<int64_t>(count), static_cast<int64_t>(vocab));
+  };
+  const auto* sampled = reinterpret_cast<const int32_t*>(before.results.data());
+  pass_->forward({batch.tokens, batch.segments, {sampled, before.sequence.size()}}, batch.last_row, logits(rows));
   if (n == 0) return;
 
   // A prompt's row becomes one row a sample; from the end, so that nothing is overwritten before it is read.
@@ -97,24 +108,51 @@ void BatchEngine::sample(const StepBatch& batch) {
       kernels::copy_within(logits_.data() + to * vocab, logits_.data() + row * vocab, vocab * sizeof(float), ctx_);
     }
   }
+  sample(flight, logits(n));
+}
+
+void BatchEngine::sample(Flight& flight, kernels::TensorRef logits) {
+  const size_t n = flight.sequence.size();
   settings_.resize(n);
   u_.resize(n);
-  token_.resize(n);
-  logprob_.resize(n);
   for (size_t i = 0; i < n; ++i) {
-    const Sequence& s = *sequence_[i];
+    Sequence& s = *flight.sequence[i];
     const GroupRequest& r = s.group->request;
     settings_[i] = r.settings.sampling;
     u_[i] = base::uniform(r.settings.seed, base::Purpose::kSample, r.prompt_id, s.sample_index,
                           static_cast<uint64_t>(s.length()));
+    ++s.ahead;
+    s.sampled_at = static_cast<int32_t>(i);
   }
-  kernels::sample_rows({kernels::mat(logits_.data(), static_cast<int64_t>(n), static_cast<int64_t>(vocab)), settings_,
-                        u_, token_, logprob_},
-                       ctx_);
-  for (size_t i = 0; i < n; ++i) accept(*sequence_[i], token_[i], logprob_[i]);
+  flight.results.resize(2 * n, ctx_);
+  float* results = flight.results.data();
+  kernels::queue_sample_rows({logits, settings_, u_, {reinterpret_cast<int32_t*>(results), n}, {results + n, n}}, ctx_);
+  flight.fetch.begin(results, 2 * n * sizeof(float));
+}
+
+// Looks at what a step has sampled, waiting for it if it must.
+void BatchEngine::settle(Flight& flight) {
+  const size_t n = flight.sequence.size();
+  const auto live = [](const Sequence* s) { return s != nullptr; };
+  if (std::any_of(flight.sequence.begin(), flight.sequence.end(), live)) {
+    const auto* token = static_cast<const int32_t*>(flight.fetch.wait());
+    const auto* logprob = reinterpret_cast<const float*>(token + n);
+    for (size_t i = 0; i < n; ++i)
+      if (flight.sequence[i] != nullptr) accept(*flight.sequence[i], token[i], logprob[i]);
+  }
+  std::vector<Sequence*>& newer = flights_[newest_].sequence;
+  for (auto& s : scheduler_.settle(flight.sequence)) {
+    std::replace(newer.begin(), newer.end(), s.get(), static_cast<Sequence*>(nullptr));
+    done_.push_back(take_completion(*s, *s->finish));
+  }
+  flight.sequence.clear();
 }
 
 void BatchEngine::accept(Sequence& s, int32_t token, float logprob) {
+  FULMEN_CHECK(token >= 0,
+               fmt::format("group {} (prompt {}), sample {}: a logit of token {} is not finite",
+                           s.group->request.group_id, s.group->request.prompt_id, s.sample_index, s.tokens.size()));
+  --s.ahead;
   s.tokens.push_back(token);
   s.logprob.push_back(logprob);
   ++stats_.new_tokens;
@@ -122,7 +160,14 @@ void BatchEngine::accept(Sequence& s, int32_t token, float logprob) {
   if (on_token_) on_token_(s.group->request.group_id, s.sample_index, token);
 }
 
+void BatchEngine::abort_all() {
+  for (Flight& f : flights_) f.sequence.clear();
+  done_.clear();
+  scheduler_.clear();
+}
+
 std::vector<Completion> BatchEngine::abort_group(uint64_t group_id) {
+  settle(flights_[newest_]);  // what has been sampled is handed back too
   std::vector<Completion> completions;
   for (auto& s : scheduler_.remove_group(group_id)) completions.push_back(take_completion(*s, Finish::kAborted));
   return completions;

@@ -1,7 +1,12 @@
 #pragma once
 // The engine over any ForwardPass: one forward, one sampler call and one settling of the schedule a step. make_engine
 // (engine.h) gives it the transformer; tests a fake.
+//
+// On a GPU it runs one step ahead: sampled tokens stay in the device's memory, where the next step reads them, and
+// while that runs the host looks at what the step before has sampled. A sequence that has ended by then has one row too
+// many under way; what comes of it is thrown away (scheduler.h), so completions are the same.
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -14,20 +19,30 @@ class BatchEngine final : public Engine {
  public:
   // tokenizer may be null; end_token -1 for none; both and ctx outlive the engine.
   BatchEngine(std::unique_ptr<ForwardPass> pass, const CachePlan& plan, const EngineLimits& limits,
-              const model::Tokenizer* tokenizer, int32_t end_token, kernels::Context& ctx);
+              const model::Tokenizer* tokenizer, int32_t end_token, bool run_ahead, kernels::Context& ctx);
 
   void submit(GroupRequest request) override;
   std::vector<Completion> step() override;
   void on_token(std::function<void(uint64_t, uint32_t, int32_t)> f) override { on_token_ = std::move(f); }
-  void abort_all() override { scheduler_.clear(); }
+  void abort_all() override;
   std::vector<Completion> abort_group(uint64_t group_id) override;
   void set_weights(const model::Weights& weights) override;
-  bool idle() const override { return scheduler_.idle(); }
+  bool idle() const override { return scheduler_.idle() && done_.empty(); }
   EngineStats stats() const override;
 
  private:
+  // A step that was queued. One entry a new token: a prompt's last row gives one to each of its samples.
+  struct Flight {
+    explicit Flight(kernels::Context& ctx) : fetch(ctx) {}
+    std::vector<Sequence*> sequence;  // null: has ended before
+    model::Buffer results;            // n tokens, then n log-probs
+    kernels::Fetch fetch;
+  };
+
   void check(const GroupRequest& r) const;
-  void sample(const StepBatch& batch);
+  void launch(const StepBatch& batch);
+  void sample(Flight& flight, kernels::TensorRef logits);
+  void settle(Flight& flight);
   void accept(Sequence& s, int32_t token, float logprob);
 
   std::unique_ptr<ForwardPass> pass_;
@@ -35,18 +50,19 @@ class BatchEngine final : public Engine {
   const model::Tokenizer* tokenizer_;
   int32_t end_token_;
   kernels::Context& ctx_;
+  bool run_ahead_;
   Scheduler scheduler_;
   EngineStats stats_;
   std::function<void(uint64_t, uint32_t, int32_t)> on_token_;
 
-  // Of one step, kept to reuse their memory. One entry a new token: a prompt's last row gives one to each of its
-  // samples.
+  std::array<Flight, 2> flights_;  // the newest and the one before
+  size_t newest_ = 0;
+  std::vector<Completion> done_;  // not handed out yet
+
+  // Of one step, kept to reuse their memory.
   model::Buffer logits_;  // (n, V)
-  std::vector<Sequence*> sequence_;
   std::vector<kernels::SamplingSettings> settings_;
   std::vector<double> u_;
-  std::vector<int32_t> token_;
-  std::vector<float> logprob_;
 };
 
 }  // namespace fulmen::rollout

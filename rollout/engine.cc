@@ -19,7 +19,7 @@ std::unique_ptr<Engine> make_engine(const model::Weights& weights, kernels::DTyp
   const int32_t end_token = end_token_of(tokenizer, c);
   return std::make_unique<BatchEngine>(
       make_transformer_pass(weights, cache_dtype, plan, plan.slots + limits.prefill_rows, ctx), plan, limits, tokenizer,
-      end_token, ctx);
+      end_token, !kernels::host_memory(ctx), ctx);
 }
 
 }  // namespace fulmen::rollout

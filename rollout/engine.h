@@ -65,7 +65,8 @@ class Engine {
   // Throws Error naming group and limit when a request can never be served (prompt + max_new_tokens > max_tokens, empty
   // prompt, token outside the vocabulary, sampling settings out of range); nothing of it is queued then.
   virtual void submit(GroupRequest request) = 0;
-  // One forward; returns the completions that finished in it, oldest request first. Nothing to do: returns at once.
+  // Queues one forward; returns the completions that finished in it, or on a GPU, which is kept one step ahead, in the
+  // forward before; oldest request first. Nothing to do: returns at once.
   virtual std::vector<Completion> step() = 0;
   // on_token(group_id, sample_index, token) after each sampled token (generate streams with it); may be empty.
   virtual void on_token(std::function<void(uint64_t, uint32_t, int32_t)> f) = 0;

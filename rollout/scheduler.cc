@@ -18,7 +18,8 @@ void Scheduler::add(std::vector<std::unique_ptr<Sequence>> samples) {
 const StepBatch& Scheduler::next() {
   admit();
   lay_out();
-  if (batch_.segments.empty() && !running_.empty()) {
+  const auto stuck = [](const auto& s) { return s->held() && s->ahead == 0; };
+  if (batch_.segments.empty() && !running_.empty() && std::all_of(running_.begin(), running_.end(), stuck)) {
     // Everyone is held for followers that wait for slots nobody will free: let one leader go on, its followers prefill.
     orphan_followers(*running_.front());
     lay_out();
@@ -54,14 +55,13 @@ void Scheduler::admit() {
 void Scheduler::lay_out() {
   batch_.tokens.clear();
   batch_.segments.clear();
-  batch_.owner.clear();
   batch_.last_row.clear();
   batch_.sampled.clear();
   batch_.prompt_rows = 0;
   int64_t budget = prefill_rows_;
   for (size_t i = 0; i < running_.size(); ++i) {  // preemption only ever removes at the end
     Sequence& s = *running_[i];
-    if (s.held()) continue;
+    if (s.held() || s.sampled() >= s.group->request.settings.max_new_tokens) continue;  // the latter: of unknown tokens
     const int64_t pending = s.length() - s.cached;
     const bool decode = pending == 1 && s.cached > 0;
     const int64_t rows = decode ? 1 : std::min(pending, budget);
@@ -97,37 +97,43 @@ void Scheduler::append_rows(Sequence& s, int64_t rows) {
   const auto row0 = static_cast<int64_t>(batch_.tokens.size());
   for (int64_t pos = s.cached; pos < s.cached + rows; ++pos) {
     const bool in_prompt = pos < s.prompt_length();
-    batch_.tokens.push_back(in_prompt ? prompt[static_cast<size_t>(pos)]
-                                      : s.tokens[static_cast<size_t>(pos - s.prompt_length())]);
+    const auto nth = static_cast<size_t>(in_prompt ? pos : pos - s.prompt_length());
+    batch_.tokens.push_back(in_prompt ? prompt[nth] : nth < s.tokens.size() ? s.tokens[nth] : -1 - s.sampled_at);
   }
   batch_.segments.push_back({row0, static_cast<int32_t>(rows), static_cast<int32_t>(s.cached), s.slot});
-  batch_.owner.push_back(&s);
-  if (s.cached + rows == s.length()) {
+  s.cached += rows;
+  if (s.cached == s.length()) {
     batch_.last_row.push_back(static_cast<int32_t>(row0 + rows - 1));
     batch_.sampled.push_back(&s);
   }
 }
 
-std::vector<std::unique_ptr<Sequence>> Scheduler::settle() {
-  for (size_t i = 0; i < batch_.segments.size(); ++i) batch_.owner[i]->cached += batch_.segments[i].rows;
+std::vector<std::unique_ptr<Sequence>> Scheduler::settle(std::span<Sequence* const> sampled) {
   std::vector<std::unique_ptr<Sequence>> done;
-  for (Sequence* s : batch_.sampled) {
-    // Followers can only be finished at their first token, still riding with the leader.
-    for (auto it = s->followers.begin(); it != s->followers.end();) {
-      if (!(*it)->finish) {
-        ++it;
-        continue;
-      }
-      release_cache(**it);
-      done.push_back(std::move(*it));
-      it = s->followers.erase(it);
-    }
-    if (!s->finish) continue;
-    const auto at = std::find_if(running_.begin(), running_.end(), [&](const auto& r) { return r.get() == s; });
-    done.push_back(finish_running(static_cast<size_t>(at - running_.begin())));
-  }
+  for (Sequence* s : sampled)
+    if (s != nullptr && s->finish) done.push_back(finish(s));
   std::sort(done.begin(), done.end(), [](const auto& a, const auto& b) { return a->age < b->age; });
   return done;
+}
+
+// Wherever it is by now: still riding with its leader, running, or waiting without its cache.
+std::unique_ptr<Sequence> Scheduler::finish(Sequence* s) {
+  const auto is_s = [s](const auto& other) { return other.get() == s; };
+  for (auto& leader : running_) {
+    const auto it = std::find_if(leader->followers.begin(), leader->followers.end(), is_s);
+    if (it == leader->followers.end()) continue;
+    std::unique_ptr<Sequence> follower = std::move(*it);
+    leader->followers.erase(it);
+    release_cache(*follower);
+    return follower;
+  }
+  const auto running = std::find_if(running_.begin(), running_.end(), is_s);
+  if (running != running_.end()) return finish_running(static_cast<size_t>(running - running_.begin()));
+  const auto waiting = std::find_if(waiting_.begin(), waiting_.end(), is_s);
+  FULMEN_CHECK(waiting != waiting_.end(), "scheduler: a finished sequence is nowhere");
+  std::unique_ptr<Sequence> owned = std::move(*waiting);
+  waiting_.erase(waiting);
+  return owned;
 }
 
 // Takes the finished running_[idx] out. Followers left are alive and need its state: the first becomes the leader.

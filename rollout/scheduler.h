@@ -1,6 +1,8 @@
 #pragma once
 // Which rows run next, and who holds which slot and page. Knows nothing of logits or tokens' meaning: the engine
-// appends sampled tokens to sequences and tells which are finished.
+// appends sampled tokens to sequences and tells which are finished. It may lay out a step before the tokens of the one
+// before are known: a row then says where its token will stand, and what was laid out for a sequence that turns out to
+// be finished writes to its own slot and pages only, before anybody they are given to.
 //
 // A group enters as its leader, the other samples riding along as followers; when the leader's prompt is prefilled and
 // every sample has its first token, the followers fork: state and partial page copied, full pages shared. Followers
@@ -13,6 +15,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "rollout/cache_plan.h"
@@ -30,10 +33,13 @@ struct Sequence {
   std::shared_ptr<const Group> group;
   uint32_t sample_index = 0;
   uint64_t age = 0;
-  std::vector<int32_t> tokens;  // sampled so far; the last one is not in the cache yet
+  std::vector<int32_t> tokens;  // sampled so far and known; the last one sampled is not in the cache yet
   std::vector<float> logprob;
   StopState stop;
   std::optional<Finish> finish;  // set by the engine; settle() then hands the sequence back
+
+  int32_t ahead = 0;       // tokens after these that are sampled, but not known yet
+  int32_t sampled_at = 0;  // of the newest token: which of those that its step sampled
 
   int32_t slot = -1;
   std::vector<int32_t> pages;
@@ -41,14 +47,14 @@ struct Sequence {
   std::vector<std::unique_ptr<Sequence>> followers;
 
   int64_t prompt_length() const { return static_cast<int64_t>(group->request.prompt.size()); }
-  int64_t length() const { return prompt_length() + static_cast<int64_t>(tokens.size()); }
-  bool held() const { return !followers.empty() && !tokens.empty(); }
+  int64_t sampled() const { return static_cast<int64_t>(tokens.size()) + ahead; }
+  int64_t length() const { return prompt_length() + sampled(); }
+  bool held() const { return !followers.empty() && sampled() > 0; }
 };
 
 struct StepBatch {
-  std::vector<int32_t> tokens;
+  std::vector<int32_t> tokens;  // below 0: -1 - sampled_at of a token not known yet, of the step before
   std::vector<kernels::Segment> segments;
-  std::vector<Sequence*> owner;    // of each segment
   std::vector<int32_t> last_row;   // of each segment that ends its sequence: the row that is sampled from
   std::vector<Sequence*> sampled;  // owner of each last_row
   int64_t prompt_rows = 0;
@@ -61,13 +67,14 @@ class Scheduler {
   // samples: of one group, at least one, in order; no tokens yet.
   void add(std::vector<std::unique_ptr<Sequence>> samples);
 
-  // Admits, assigns pages (preempting where none is free) and lays out the rows of the next forward. Empty when there
-  // is nothing to do. The caller must run it before the next call.
+  // Admits, assigns pages (preempting where none is free) and lays out the rows of the next forward, which the caller
+  // queues: they count as in the cache. Every sequence of batch.sampled, and its followers (each the first token), is
+  // then `ahead` by one more. Empty when there is nothing to do before unknown tokens are known.
   const StepBatch& next();
 
-  // After the forward and sampling: every sequence of batch.sampled has a new token, and finish set if that was its
-  // last (their followers too: each the first token). Frees the caches of the finished and returns them, oldest first.
-  std::vector<std::unique_ptr<Sequence>> settle();
+  // Of sequences whose tokens have become known, null ones left out: frees the caches of those with finish set and
+  // returns them, oldest first.
+  std::vector<std::unique_ptr<Sequence>> settle(std::span<Sequence* const> sampled);
 
   std::vector<std::unique_ptr<Sequence>> remove_group(uint64_t group_id);
   void clear();
@@ -87,6 +94,7 @@ class Scheduler {
   void preempt_youngest();
   void orphan_followers(Sequence& leader);
   void release_cache(Sequence& s);
+  std::unique_ptr<Sequence> finish(Sequence* s);
   std::unique_ptr<Sequence> finish_running(size_t running_idx);
   static void insert_by_age(std::vector<std::unique_ptr<Sequence>>& list, std::unique_ptr<Sequence> s);
 

@@ -65,8 +65,11 @@ void rope_row(const Rope& a, const RopeTables& tables, int64_t row) {
 }  // namespace
 
 void embedding_forward(const EmbeddingForward& a, Context& ctx) {
-  for_rows(a.y.dim[0], a.y.dim[1], ctx,
-           [&a](int64_t t) { memcpy(a.y.row(t), a.table.row(a.tokens[t]), (size_t)a.y.dim[1] * sizeof(float)); });
+  for_rows(a.y.dim[0], a.y.dim[1], ctx, [&a](int64_t t) {
+    int64_t token = a.tokens[t];
+    if (token < 0) token = a.sampled[-1 - token];
+    memcpy(a.y.row(t), a.table.row(token > 0 ? token : 0), (size_t)a.y.dim[1] * sizeof(float));
+  });
 }
 
 // Threads take columns, so that each row of the table gets its sum in row order.

@@ -259,13 +259,9 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <int kD>
-void forward(const Forward& a, const QueryPlan& plan, State& state) {
+void forward_few(const Forward& a, const QueryPlan& plan, State& state) {
   State::Frame frame(state);
   const auto KV = static_cast<unsigned>(a.KV);
-  if (!plan.many.empty())
-    launch(state, "attention_forward: many queries", many_kernel<kD>, dim3(static_cast<unsigned>(plan.many.size()), KV),
-           kThreads, many_bytes(a.D), a, state.upload(std::span<const QueryItem>(plan.many)));
-  if (plan.few.empty()) return;
   const QueryItem* items = state.upload(std::span<const QueryItem>(plan.few));
   const auto blocks = static_cast<unsigned>(plan.few.size());
   float* apart = nullptr;
@@ -276,6 +272,19 @@ void forward(const Forward& a, const QueryPlan& plan, State& state) {
   if (apart != nullptr)
     launch(state, "attention_forward: merge", merge_kernel, dim3(blocks, KV), kThreads, 0, a, items, apart,
            plan.few_splits);
+}
+
+// Prefill and decode rows at the same time: short ones share what long ones leave of the GPU.
+template <int kD>
+void forward(const Forward& a, const QueryPlan& plan, State& state) {
+  const auto KV = static_cast<unsigned>(a.KV);
+  const auto many = [&] {
+    launch(state, "attention_forward: many queries", many_kernel<kD>, dim3(static_cast<unsigned>(plan.many.size()), KV),
+           kThreads, many_bytes(a.D), a, state.upload(std::span<const QueryItem>(plan.many)));
+  };
+  const auto few = [&] { forward_few<kD>(a, plan, state); };
+  if (plan.few.empty() || plan.many.empty()) return plan.few.empty() ? many() : few();
+  state.together(few, many);
 }
 
 }  // namespace

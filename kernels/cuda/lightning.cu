@@ -146,20 +146,23 @@ void forward(const Forward& a, std::span<const Segment> segments, State& state) 
   const auto heads = [&](const std::vector<Segment>& list) { return static_cast<unsigned>(list.size()) * a.H; };
   const size_t shared = static_cast<size_t>(LightningShared::floats(a.D)) * sizeof(float);
   const auto slices = static_cast<unsigned>(a.slices);
-  if (!prefill.empty()) {
+  const auto blocks = [&] {
     const Segment* list = state.upload(std::span<const Segment>(prefill));
     launch(state, "lightning_forward: blocks", chunk_kernel, dim3(heads(prefill) * slices), kLightningThreads, shared,
            a, list);
     if (a.state != nullptr)
       launch(state, "lightning_forward: append", append_kernel, dim3(heads(prefill)), kLightningThreads, 0, a, list);
-  }
-  if (!filled.empty())
-    launch(state, "lightning_forward: advance", advance_kernel, dim3(heads(filled) * slices), kLightningThreads, shared,
-           a, state.upload(std::span<const Segment>(filled)));
-  if (!decode.empty())
+  };
+  const auto single = [&] {
+    if (!filled.empty())
+      launch(state, "lightning_forward: advance", advance_kernel, dim3(heads(filled) * slices), kLightningThreads,
+             shared, a, state.upload(std::span<const Segment>(filled)));
     launch(state, "lightning_forward: decode", decode_kernel, dim3(heads(decode)), kDecodeThreads,
            static_cast<size_t>(a.D + kBlock + kBlock * (a.D + 1)) * sizeof(float), a,
            state.upload(std::span<const Segment>(decode)));
+  };
+  if (prefill.empty() || decode.empty()) return prefill.empty() ? single() : blocks();
+  state.together(single, blocks);
 }
 
 }  // namespace

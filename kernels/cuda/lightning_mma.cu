@@ -316,18 +316,23 @@ void forward(const Forward& a, const LightningPlan& plan, State& state) {
     if (a.state != nullptr)
       launch(state, "lightning_forward: append", append_kernel, dim3(heads(list)), 256, 0, a, segments);
   };
-  if (a.state == nullptr && !plan.pieces.empty())
-    run_parts<kD>("lightning_forward: sequences", a, plan.pieces, state);
-  else
-    prefill("lightning_forward: blocks", plan.pieces, chunk_kernel<kD, 4>, kThreadsOf<4>);
-  prefill("lightning_forward: few rows", plan.few, chunk_kernel<kD, 1>, kThreadsOf<1>);
-  if (!plan.filled.empty())
-    launch(state, "lightning_forward: advance", advance_kernel<kD>, dim3(heads(plan.filled) * slices), kThreadsOf<4>,
-           shared, a, state.upload(std::span<const Segment>(plan.filled)));
-  if (!plan.decode.empty())
+  const auto blocks = [&] {
+    if (a.state == nullptr && !plan.pieces.empty())
+      run_parts<kD>("lightning_forward: sequences", a, plan.pieces, state);
+    else
+      prefill("lightning_forward: blocks", plan.pieces, chunk_kernel<kD, 4>, kThreadsOf<4>);
+    prefill("lightning_forward: few rows", plan.few, chunk_kernel<kD, 1>, kThreadsOf<1>);
+  };
+  const auto single = [&] {
+    if (!plan.filled.empty())
+      launch(state, "lightning_forward: advance", advance_kernel<kD>, dim3(heads(plan.filled) * slices), kThreadsOf<4>,
+             shared, a, state.upload(std::span<const Segment>(plan.filled)));
     launch(state, "lightning_forward: decode", decode_kernel, dim3(heads(plan.decode)), kDecodeThreads,
            (static_cast<size_t>(a.D) + kBlock) * sizeof(uint16_t), a,
            state.upload(std::span<const Segment>(plan.decode)));
+  };
+  if (plan.decode.empty()) return blocks();
+  plan.decode.size() == plan.segments() ? single() : state.together(single, blocks);
 }
 
 int slices_of(int D) { return (D + kSliceMma - 1) / kSliceMma; }

@@ -3,8 +3,8 @@
 //
 // Prefill and decode rows take different kernels in one call (M1's second inference optimisation): a decode row reads
 // the state once and writes only its own K and V; the states of sequences whose block has just filled are moved on by a
-// launch of its own. Pieces of a few rows take row tiles of 16 and long ones of 64 (M1's third): what is padded
-// differs, the order of the arithmetic does not.
+// launch of its own. The two run on streams of their own. Pieces of a few rows take row tiles of 16 and long ones of 64
+// (M1's third): what is padded differs, the order of the arithmetic does not.
 
 #include <span>
 #include <vector>
@@ -17,6 +17,7 @@ constexpr int32_t kFewRows = 16;
 
 struct LightningPlan {
   std::vector<Segment> pieces, few, decode, filled;  // `filled`: those of decode that begin a block
+  size_t segments() const { return pieces.size() + few.size() + decode.size(); }
 };
 
 inline LightningPlan plan_lightning(std::span<const Segment> segments, bool with_cache) {

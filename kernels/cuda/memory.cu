@@ -1,3 +1,5 @@
+#include <memory>
+
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/entries.h"
 
@@ -65,6 +67,48 @@ void copy_out(void* host, const void* device, size_t bytes, Context& ctx) {
 
 void copy_within(void* to, const void* from, size_t bytes, Context& ctx) {
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, state_of(ctx).stream()), "copy_within");
+}
+
+namespace {
+
+struct PinnedCopy {
+  void* host = nullptr;
+  size_t bytes = 0;
+  cudaEvent_t landed = nullptr;
+};
+
+}  // namespace
+
+void* open_fetch(Context&) {
+  auto copy = std::make_unique<PinnedCopy>();
+  check(cudaEventCreateWithFlags(&copy->landed, cudaEventDisableTiming), "cudaEventCreate");
+  return copy.release();
+}
+
+void begin_fetch(void* fetch, const void* device, size_t bytes, Context& ctx) {
+  auto& copy = *static_cast<PinnedCopy*>(fetch);
+  if (bytes > copy.bytes) {
+    if (copy.host != nullptr) state_of(ctx).wait();  // an earlier copy may be on its way there
+    cudaFreeHost(copy.host);
+    copy.host = nullptr, copy.bytes = 0;
+    check(cudaMallocHost(&copy.host, 2 * bytes), "pinned memory for results");
+    copy.bytes = 2 * bytes;
+  }
+  check(cudaMemcpyAsync(copy.host, device, bytes, cudaMemcpyDeviceToHost, state_of(ctx).stream()), "fetch");
+  check(cudaEventRecord(copy.landed, state_of(ctx).stream()), "fetch");
+}
+
+const void* wait_fetch(void* fetch) {
+  const auto& copy = *static_cast<PinnedCopy*>(fetch);
+  check(cudaEventSynchronize(copy.landed), "a kernel queued before");
+  return copy.host;
+}
+
+void close_fetch(void* fetch) noexcept {
+  const std::unique_ptr<PinnedCopy> copy(static_cast<PinnedCopy*>(fetch));
+  cudaEventSynchronize(copy->landed);
+  cudaFreeHost(copy->host);
+  cudaEventDestroy(copy->landed);
 }
 
 void fill_zero(void* device, size_t bytes, Context& ctx) {

@@ -67,9 +67,13 @@ __global__ void round_kernel(Grid g, Rows x) {
     x.p[r * x.ld + c] = from_bf16(to_bf16(x.p[r * x.ld + c]));
 }
 
-__global__ void embedding_kernel(Grid g, const int32_t* tokens, Rows table, Rows y) {
-  for (int64_t r = g.row(), c = g.begin() + threadIdx.x; c < g.end(); c += kThreads)
-    y.p[r * y.ld + c] = table.p[tokens[r] * table.ld + c];
+__global__ void embedding_kernel(Grid g, const int32_t* tokens, const int32_t* sampled, Rows table, Rows y) {
+  const int64_t r = g.row();
+  int64_t token = tokens[r];
+  if (token < 0) token = sampled[-1 - token];
+  if (token < 0) token = 0;
+  for (int64_t c = g.begin() + threadIdx.x; c < g.end(); c += kThreads)
+    y.p[r * y.ld + c] = table.p[token * table.ld + c];
 }
 
 // Rows of the batch by token: group i is token[i], rows row[first[i]] .. row[first[i + 1]] in row order.
@@ -172,8 +176,8 @@ void round_to_bf16(const TensorRef& x, Context& ctx) {
 void embedding_forward(const EmbeddingForward& a, Context& ctx) {
   State& state = state_of(ctx);
   const Grid g = Grid::of(a.y);
-  launch(state, "embedding_forward", embedding_kernel, g.blocks(a.y), kThreads, 0, g, state.upload(a.tokens), a.table,
-         a.y);
+  launch(state, "embedding_forward", embedding_kernel, g.blocks(a.y), kThreads, 0, g, state.upload(a.tokens),
+         a.sampled.data(), a.table, a.y);
 }
 
 void embedding_backward(const EmbeddingBackward& a, Context& ctx) {

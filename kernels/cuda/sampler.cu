@@ -302,8 +302,8 @@ void sample_rows(const SampleRows& a, Context& ctx) {
             V,
             state.upload(std::span<const RowSettings>(settings)),
             frame.take<VocabStats>(B * vocab_chunks(V)),
-            frame.take<int32_t>(B),
-            frame.take<float>(B)};
+            a.token.data(),
+            a.logprob.data()};
   const auto rows = static_cast<unsigned>(B), chunks = static_cast<unsigned>(vocab_chunks(V));
   const size_t shared = kRowThreads * sizeof(float);
   launch(state, "sample_rows: statistics", stats_kernel, dim3(rows, chunks), kRowThreads, shared, s, false);
@@ -313,8 +313,6 @@ void sample_rows(const SampleRows& a, Context& ctx) {
            true);
   }
   launch(state, "sample_rows", pick_kernel, dim3(rows), kThreads, sizeof(PickShared), s);
-  cuda::copy_out(a.token.data(), s.token, a.token.size_bytes(), ctx);
-  cuda::copy_out(a.logprob.data(), s.logprob, a.logprob.size_bytes(), ctx);
 }
 
 }  // namespace fulmen::kernels::cuda

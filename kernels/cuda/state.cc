@@ -32,7 +32,10 @@ State::State(int device)
               },
               [](void* p) { cudaFree(p); }}) {
   check(cudaSetDevice(device), "cudaSetDevice");
-  check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
+  for (cudaStream_t* s : {&stream_, &beside_})
+    check(cudaStreamCreateWithFlags(s, cudaStreamNonBlocking), "cudaStreamCreate");
+  for (cudaEvent_t* e : {&forked_, &joined_})
+    check(cudaEventCreateWithFlags(e, cudaEventDisableTiming), "cudaEventCreate");
   check(cudaDeviceGetAttribute(&shared_limit_, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
         "cudaDeviceGetAttribute");
   grow_ring(kRingBytes);
@@ -54,10 +57,31 @@ State::~State() {
   free_retired();
   cudaFree(ring_device_);
   cudaFreeHost(ring_host_);
-  cudaStreamDestroy(stream_);
+  for (cudaEvent_t e : {forked_, joined_}) cudaEventDestroy(e);
+  for (cudaStream_t s : {beside_, stream_}) cudaStreamDestroy(s);
 }
 
-void State::wait() { check(cudaStreamSynchronize(stream_), "a kernel queued before"); }
+void State::wait() {
+  check(cudaStreamSynchronize(stream_), "a kernel queued before");
+  if (together_) check(cudaStreamSynchronize(beside_), "a kernel queued before");
+}
+
+void State::together(const std::function<void()>& aside, const std::function<void()>& rest) {
+  FULMEN_CHECK(!together_, "cuda: together() within together()");
+  const Frame frame(*this);
+  struct Both {
+    State& state;
+    ~Both() { state.together_ = state.aside_ = false; }
+  } const both{*this};
+  check(cudaEventRecord(forked_, stream_), "fork of a stream");
+  check(cudaStreamWaitEvent(beside_, forked_, 0), "fork of a stream");
+  together_ = aside_ = true;
+  aside();
+  aside_ = false;
+  check(cudaEventRecord(joined_, beside_), "join of a stream");
+  rest();
+  check(cudaStreamWaitEvent(stream_, joined_, 0), "join of a stream");
+}
 
 void State::grow_ring(size_t bytes) {
   if (!recording_) wait();  // of a recording nothing has run yet: its uploads are read later
@@ -105,8 +129,10 @@ void* State::take(size_t bytes) {
   return b.data;
 }
 
-// Once nothing is in use, several blocks become one that holds what they held.
+// Nothing is given back while two streams run: the other may take it. Once nothing is in use, several blocks become one
+// that holds what they held.
 void State::give_back(size_t used) {
+  if (together_) return;
   used_ = used;
   if (used > 0 || blocks_.size() < 2 || recording_) return;
   const size_t bytes = blocks_.back().first + blocks_.back().bytes;

@@ -1,12 +1,13 @@
 #pragma once
-// The host side of the CUDA backend: what hangs on Context::device. One stream; a ring through which small host data
-// travel; scratch memory that kernels borrow for one call; an arena for buffers; the graphs of recorded steps.
-// Single-threaded, as a Context is.
+// The host side of the CUDA backend: what hangs on Context::device. A stream, and one beside it for what may run at the
+// same time; a ring through which small host data travel; scratch memory that kernels borrow for one call; an arena for
+// buffers; the graphs of recorded steps. Single-threaded, as a Context is.
 
 #include <cuda_runtime.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -25,10 +26,13 @@ class State {
   State(const State&) = delete;
   State& operator=(const State&) = delete;
 
-  cudaStream_t stream() const { return stream_; }
+  cudaStream_t stream() const { return aside_ ? beside_ : stream_; }  // where work is queued
   int shared_limit() const { return shared_limit_; }  // bytes of dynamic shared memory a block may ask for
   void wait();                                        // for everything queued
-  bool wgmma_admitted() const { return wgmma_; }      // product_wgmma.h
+  // What `aside` queues may run at the same time as what `rest` queues: after all that was queued before and before all
+  // that is queued later. Neither may write what the other touches; they get different scratch memory.
+  void together(const std::function<void()>& aside, const std::function<void()>& rest);
+  bool wgmma_admitted() const { return wgmma_; }  // product_wgmma.h
   void set_wgmma_admitted(bool admitted) { wgmma_ = admitted; }
   Arena& arena() { return arena_; }
   static void release(void* p) noexcept;  // of the State whose arena it came from; nothing when that is gone
@@ -72,7 +76,9 @@ class State {
   void grow_ring(size_t bytes);
   void free_retired();
 
-  cudaStream_t stream_ = nullptr;
+  cudaStream_t stream_ = nullptr, beside_ = nullptr;
+  cudaEvent_t forked_ = nullptr, joined_ = nullptr;
+  bool together_ = false, aside_ = false;
   int shared_limit_ = 0;
   bool wgmma_ = false;
   char *ring_host_ = nullptr, *ring_device_ = nullptr;

@@ -19,6 +19,10 @@ KernelTable make_table(const char* name) {
   t.synchronize = synchronize;
   t.stream = stream;
   t.idle = idle;
+  t.open_fetch = open_fetch;
+  t.begin_fetch = begin_fetch;
+  t.wait_fetch = wait_fetch;
+  t.close_fetch = close_fetch;
   t.reserve = reserve;
   t.trim = trim;
   t.begin_recording = begin_recording;

@@ -48,7 +48,6 @@ Cache::Cache(const ModelConfig& c, DType kv, int64_t slots, int64_t pages, int64
   lightning_.resize(L);
   softmax_.resize(L);
   page_table_.assign(static_cast<size_t>(slots * max_pages_), -1);
-  first_changed_ = page_table_.size();
   if (ctx_ != nullptr) device_page_table_.resize(page_table_.size(), *ctx_);
   const auto* device_table = reinterpret_cast<const int32_t*>(device_page_table_.data());
   for (size_t l = 0; l < L; ++l) {
@@ -126,16 +125,18 @@ void Cache::set_page(int32_t slot, int64_t nth, int32_t page) {
                    ", " + std::to_string(pages_));
   const auto entry = static_cast<size_t>(slot * max_pages_ + nth);
   page_table_[entry] = page;
-  first_changed_ = std::min(first_changed_, entry);
-  last_changed_ = std::max(last_changed_, entry + 1);
+  if (ctx_ == nullptr) return;
+  if (!changed_.empty() && changed_.back().second == entry)
+    ++changed_.back().second;
+  else
+    changed_.emplace_back(entry, entry + 1);
 }
 
 void Cache::send_page_table() {
-  if (ctx_ != nullptr && first_changed_ < last_changed_)
-    kernels::copy_in(device_page_table_.data() + first_changed_, page_table_.data() + first_changed_,
-                     (last_changed_ - first_changed_) * sizeof(int32_t), *ctx_);
-  first_changed_ = page_table_.size();
-  last_changed_ = 0;
+  for (const auto& [first, last] : changed_)
+    kernels::copy_in(device_page_table_.data() + first, page_table_.data() + first, (last - first) * sizeof(int32_t),
+                     *ctx_);
+  changed_.clear();
 }
 
 kernels::PagedKvCache Cache::softmax(int layer) const { return softmax_[static_cast<size_t>(layer)]; }

@@ -313,7 +313,7 @@ void Transformer::forward(const Batch& batch, Cache* cache, Tape* tape, TensorRe
 
   const auto input_of = [&](size_t l) { return s.sized(tape != nullptr ? tape->state().x[l] : s.work.x, T, C); };
   TensorRef x = input_of(0);
-  kernels::embedding_forward({batch.tokens, s.w.rows(s.embedding), x}, s.ctx);
+  kernels::embedding_forward({batch.tokens, s.w.rows(s.embedding), x, batch.sampled}, s.ctx);
   s.see(-1, "embedding", x);
   for (size_t l = 0; l < s.layers.size(); ++l) {
     const bool keep = tape != nullptr && !tape->state().recompute;

@@ -14,6 +14,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/attention.h"
@@ -25,6 +26,7 @@ namespace fulmen::model {
 struct Batch {
   std::span<const int32_t> tokens;             // (T)
   std::span<const kernels::Segment> segments;  // cover all rows
+  std::span<const int32_t> sampled{};          // what tokens below 0 stand for (kernels::EmbeddingForward)
 };
 
 // Rollout state of all layers: lightning slots and pages of softmax KV. Owned by the rollout engine. A slot needs no
@@ -58,8 +60,8 @@ class Cache {
   std::vector<kernels::LightningCache> lightning_;
   std::vector<kernels::PagedKvCache> softmax_;
   std::vector<int32_t> page_table_;
-  Buffer device_page_table_;                 // int32; empty where the device's memory is the host's
-  size_t first_changed_, last_changed_ = 0;  // entries of the page table not yet sent: [first, last)
+  Buffer device_page_table_;                        // int32; empty where the device's memory is the host's
+  std::vector<std::pair<size_t, size_t>> changed_;  // ranges of the page table not yet sent: [first, last)
 };
 
 // What backward needs, written by forward: activations of every layer, or only the layer inputs with recompute

@@ -6,6 +6,9 @@
 // bits must be the same), host code that follows a pointer into device memory (that memory is locked outside kernels
 // and copies), and under AddressSanitizer any access out of bounds.
 //
+// Streams are queues that run when the host waits, in the order that a test chooses (StreamOrder): work that needs
+// another stream's without an event between them finds it undone, or done too soon.
+//
 // An asynchronous copy lands when it is waited for, and what it will overwrite turns to NaN when it is issued.
 // Tensor cores follow the MMA-Sim model of Hopper (arXiv 2511.10909): products exact, one sum of 16 products and the
 // accumulator, aligned to the largest exponent and truncated to 25 fractional bits.
@@ -80,14 +83,19 @@ void set_reverse(bool reverse);  // threads in descending order, warps too
 
 // Counters of what the runtime was asked for.
 struct Counts {
-  int allocations = 0;  // cudaMalloc and cudaMallocHost
-  int launches = 0;     // of kernels, one by one
+  int allocations = 0, pinned_allocations = 0;  // cudaMalloc and cudaMallocHost
+  int launches = 0;                             // of kernels, one by one
   int graph_launches = 0, graphs_built = 0;
+  int waits_with_work_behind = 0;  // for an event, while later work was queued on its stream
 };
 Counts& counts();
-// The work of a kernel, copy or memset: done now, or kept for the graph that is being recorded. `what` tells kinds
-// apart.
-bool record(const void* what, std::function<void()> work);
+
+// When queued work runs. At once: when it is queued, whatever the stream. Otherwise when the host waits for it: the
+// awaited stream first, and others only as its events want them; or all others first, as far as their events let them.
+enum class StreamOrder { kAtOnce, kAwaitedFirst, kOthersFirst };  // or EMULATED_STREAMS=at_once and so on
+void set_stream_order(StreamOrder order);
+bool work_queued();
+void finish_streams();  // runs everything, as cudaDeviceSynchronize
 
 // The machine that cudaGetDeviceCount and the like describe; a test may change it, or EMULATED_DEVICES,
 // EMULATED_DRIVER.
@@ -153,12 +161,14 @@ enum cudaError_t {
   cudaErrorNotReady = 600,
   cudaErrorInvalidDevice = 101,
   cudaErrorStreamCaptureUnsupported = 900,
+  cudaErrorStreamCaptureUnjoined = 904,
   cudaErrorGraphExecUpdateFailure = 910
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 enum cudaDeviceAttr { cudaDevAttrMaxSharedMemoryPerBlockOptin = 97 };
 using cudaStream_t = struct CUstream_st*;
+using cudaEvent_t = struct CUevent_st*;
 using cudaGraph_t = struct CUgraph_st*;
 using cudaGraphExec_t = struct CUgraphExec_st*;
 enum cudaStreamCaptureMode {
@@ -172,7 +182,7 @@ struct cudaDeviceProp {
   size_t totalGlobalMem;
   int major, minor;
 };
-constexpr unsigned cudaStreamNonBlocking = 1;
+constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2;
 struct cudaLaunchConfig_t {
   dim3 gridDim, blockDim;
   size_t dynamicSmemBytes = 0;
@@ -192,7 +202,12 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int device);
 cudaError_t cudaDriverGetVersion(int* version);
 cudaError_t cudaRuntimeGetVersion(int* version);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned flags);
-inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamDestroy(cudaStream_t stream);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
+cudaError_t cudaEventDestroy(cudaEvent_t event);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);  // an error while recording, as on a GPU
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
@@ -208,19 +223,24 @@ inline const char* cudaGetErrorString(cudaError_t e) {
   return e == cudaErrorMemoryAllocation           ? "out of memory"
          : e == cudaErrorInvalidDevice            ? "invalid device ordinal"
          : e == cudaErrorStreamCaptureUnsupported ? "operation not permitted when stream is capturing"
+         : e == cudaErrorStreamCaptureUnjoined    ? "a captured stream was not joined to the one it came from"
                                                   : "invalid argument";
 }
 template <class F>
 cudaError_t cudaFuncSetAttribute(F, cudaFuncAttribute, int bytes) {
   return bytes <= 227 * 1024 ? cudaSuccess : cudaErrorInvalidValue;
 }
+namespace fulmen::emulation {
+// The work of a kernel, copy or memset. `what` tells kinds apart.
+void queue(cudaStream_t stream, const void* what, std::function<void()> work);
+}  // namespace fulmen::emulation
 template <class... P>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* c, void (*kernel)(P...), P... arguments) {
   if (c->blockDim.x * c->blockDim.y * c->blockDim.z > 1024 || c->dynamicSmemBytes > 227 * 1024 ||
       c->gridDim.y > 65535 || c->gridDim.z > 65535)
     return cudaErrorInvalidValue;
-  fulmen::emulation::record(
-      reinterpret_cast<const void*>(kernel),
+  fulmen::emulation::queue(
+      c->stream, reinterpret_cast<const void*>(kernel),
       [grid = c->gridDim, block = c->blockDim, shared = c->dynamicSmemBytes, kernel, arguments...] {
         ++fulmen::emulation::counts().launches;
         fulmen::emulation::run_grid(grid, block, shared, [&] { kernel(arguments...); });

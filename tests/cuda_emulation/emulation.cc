@@ -293,6 +293,7 @@ cudaError_t cudaMalloc(void** p, size_t bytes) {
 
 cudaError_t cudaFree(void* p) {
   if (p == nullptr) return cudaSuccess;
+  fulmen::emulation::finish_streams();
   auto& a = arena();
   const auto it = a.used.find(static_cast<char*>(p));
   if (it == a.used.end()) return cudaErrorInvalidValue;
@@ -302,28 +303,30 @@ cudaError_t cudaFree(void* p) {
 }
 
 cudaError_t cudaMallocHost(void** p, size_t bytes) {
-  ++fulmen::emulation::counts().allocations;
+  ++fulmen::emulation::counts().pinned_allocations;
   *p = std::malloc(bytes);
   return *p != nullptr ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 
 cudaError_t cudaFreeHost(void* p) {
+  if (p != nullptr && fulmen::emulation::work_queued())
+    fulmen::emulation::die("pinned memory is freed under queued work");
   std::free(p);
   return cudaSuccess;
 }
 
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
   static const char copy = 0;
-  fulmen::emulation::record(&copy, [=] {
+  fulmen::emulation::queue(stream, &copy, [=] {
     const Open open;
     std::memcpy(to, from, bytes);
   });
   return cudaSuccess;
 }
 
-cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t) {
+cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t stream) {
   static const char set = 0;
-  fulmen::emulation::record(&set, [=] {
+  fulmen::emulation::queue(stream, &set, [=] {
     const Open open;
     std::memset(p, value, bytes);
   });

@@ -1,5 +1,5 @@
 // The engine over a fake model that checks every slot and page (fake_pass.h): scheduling must be invisible in the
-// results.
+// results, and so must be that it runs one step ahead of what it knows (as on a GPU).
 
 #include "rollout/engine.h"
 
@@ -8,6 +8,7 @@
 
 #include <cmath>
 #include <functional>
+#include <utility>
 
 #include "rollout/batch_engine.h"
 #include "tests/rollout/fake_pass.h"
@@ -19,6 +20,16 @@ namespace {
 constexpr int64_t kVocab = 40;
 constexpr int32_t kEnd = 7;
 
+bool run_ahead = false;  // of the engines made next
+
+class EngineRuns : public testing::TestWithParam<bool> {
+ protected:
+  EngineRuns() { run_ahead = GetParam(); }
+  ~EngineRuns() override { run_ahead = false; }
+};
+INSTANTIATE_TEST_SUITE_P(StepByStep, EngineRuns, testing::Values(false));
+INSTANTIATE_TEST_SUITE_P(Ahead, EngineRuns, testing::Values(true));
+
 struct Bench {
   explicit Bench(int max_sequences = 32, int prefill_rows = 64, int64_t pages = 1000, float sharpness = 4,
                  int32_t end = kEnd) {
@@ -27,7 +38,7 @@ struct Bench {
         .max_sequences = max_sequences, .prefill_rows = prefill_rows, .memory_bytes = 0, .max_tokens = 512};
     auto owned = std::make_unique<FakePass>(plan, kVocab, sharpness);
     pass = owned.get();
-    engine = std::make_unique<BatchEngine>(std::move(owned), plan, limits, nullptr, end, ctx);
+    engine = std::make_unique<BatchEngine>(std::move(owned), plan, limits, nullptr, end, run_ahead, ctx);
   }
   kernels::ThreadPool pool{1};
   kernels::Context ctx = kernels::cpu_context(pool);
@@ -45,7 +56,9 @@ std::vector<GroupRequest> mixed_requests() {
   return all;
 }
 
+// One at a time and step by step.
 Results alone() {
+  const bool was = std::exchange(run_ahead, false);
   Results results;
   for (const GroupRequest& r : mixed_requests()) {
     for (const uint32_t sample : r.sample_index) {
@@ -55,10 +68,11 @@ Results alone() {
       results.merge(run(*b.engine, {one}));
     }
   }
+  run_ahead = was;
   return results;
 }
 
-TEST(Engine, CompletionDoesNotDependOnWhatElseRuns) {
+TEST_P(EngineRuns, CompletionDoesNotDependOnWhatElseRuns) {
   Bench b;
   const Results together = run(*b.engine, mixed_requests());
   expect_same(together, alone());
@@ -70,7 +84,7 @@ TEST(Engine, CompletionDoesNotDependOnWhatElseRuns) {
   EXPECT_TRUE(stopped && cut) << "the requests no longer cover both ways to finish";
 }
 
-TEST(Engine, CompletionDoesNotDependOnThePrefillSplit) {
+TEST_P(EngineRuns, CompletionDoesNotDependOnThePrefillSplit) {
   const Results want = alone();
   for (const int rows : {1, 7, 64, 1000}) {
     Bench b(32, rows);
@@ -79,7 +93,7 @@ TEST(Engine, CompletionDoesNotDependOnThePrefillSplit) {
   }
 }
 
-TEST(Engine, CompletionDoesNotDependOnTheNumberOfSlots) {
+TEST_P(EngineRuns, CompletionDoesNotDependOnTheNumberOfSlots) {
   const Results want = alone();
   for (const int slots : {1, 2, 3, 5, 64}) {
     Bench b(slots);
@@ -93,9 +107,11 @@ std::vector<GroupRequest> long_requests() {
           request(4, 17, 1, 490, kVocab), request(5, 129, 5, 130, kVocab)};
 }
 
-TEST(Engine, PreemptedSequencesResumeWithTheSameBits) {
+TEST_P(EngineRuns, PreemptedSequencesResumeWithTheSameBits) {
+  const bool mode = std::exchange(run_ahead, false);
   Bench roomy(32, 64, 1000, 4, -1);
   const Results want = run(*roomy.engine, long_requests());
+  run_ahead = mode;
   EXPECT_EQ(roomy.engine->stats().preemptions, 0);
   for (const int64_t pages : {8, 11, 16, 24}) {
     Bench b(16, 50, pages, 4, -1);
@@ -104,11 +120,13 @@ TEST(Engine, PreemptedSequencesResumeWithTheSameBits) {
   }
 }
 
-TEST(Engine, AnyMixOfSlotsPagesAndArrivalsGivesTheSame) {
+TEST_P(EngineRuns, AnyMixOfSlotsPagesAndArrivalsGivesTheSame) {
   std::vector<GroupRequest> requests = mixed_requests();
   for (GroupRequest& r : requests) r.settings.max_new_tokens = std::min<int>(r.settings.max_new_tokens, 90);
+  const bool mode = std::exchange(run_ahead, false);
   Bench roomy;
   const Results want = run(*roomy.engine, requests);
+  run_ahead = mode;
   for (uint32_t trial = 0; trial < 60; ++trial) {
     base::Stream random(trial, base::Purpose::kTest);
     Bench b(static_cast<int>(random.next_int(1, 12)), static_cast<int>(random.next_int(1, 100)),
@@ -129,7 +147,7 @@ TEST(Engine, AnyMixOfSlotsPagesAndArrivalsGivesTheSame) {
   }
 }
 
-TEST(Engine, TwoEnginesSplittingTheSamplesGiveTheSameAsOne) {
+TEST_P(EngineRuns, TwoEnginesSplittingTheSamplesGiveTheSameAsOne) {
   Bench a, b;
   std::vector<GroupRequest> first, second;
   for (const GroupRequest& r : mixed_requests()) {
@@ -144,7 +162,7 @@ TEST(Engine, TwoEnginesSplittingTheSamplesGiveTheSameAsOne) {
   expect_same(results, alone());
 }
 
-TEST(Engine, GroupPrefillsItsPromptOnce) {
+TEST_P(EngineRuns, GroupPrefillsItsPromptOnce) {
   Bench shared, separate;
   const GroupRequest r = request(3, 150, 6, 10, kVocab);
   std::vector<GroupRequest> single;
@@ -158,13 +176,13 @@ TEST(Engine, GroupPrefillsItsPromptOnce) {
   EXPECT_EQ(shared.pass->slots_copied, 5);
 }
 
-TEST(Engine, GroupLargerThanTheSlotsStillSharesItsPrompt) {
+TEST_P(EngineRuns, GroupLargerThanTheSlotsStillSharesItsPrompt) {
   Bench b(3);
   run(*b.engine, {request(3, 150, 12, 10, kVocab)});
   EXPECT_EQ(b.engine->stats().prompt_tokens, 150);
 }
 
-TEST(Engine, OrderOfCompletionsIsRepeatable) {
+TEST_P(EngineRuns, OrderOfCompletionsIsRepeatable) {
   const auto order = [] {
     Bench b(5, 30, 12);
     std::vector<std::pair<uint64_t, uint32_t>> keys;
@@ -177,7 +195,7 @@ TEST(Engine, OrderOfCompletionsIsRepeatable) {
   EXPECT_EQ(order(), order());
 }
 
-TEST(Engine, SeedPromptAndSampleEachChangeTheCompletion) {
+TEST_P(EngineRuns, SeedPromptAndSampleEachChangeTheCompletion) {
   const GroupRequest base = request(1, 9, 1, 30, kVocab);
   const auto tokens = [](GroupRequest r) {
     Bench b;
@@ -193,7 +211,7 @@ TEST(Engine, SeedPromptAndSampleEachChangeTheCompletion) {
   EXPECT_NE(tokens(base), tokens(prompt_id));
 }
 
-TEST(Engine, SamplingSettingsReachTheSamplerPerSequence) {
+TEST_P(EngineRuns, SamplingSettingsReachTheSamplerPerSequence) {
   Bench b;
   GroupRequest greedy = request(1, 9, 2, 30, kVocab), top1 = request(2, 9, 1, 30, kVocab),
                free = request(3, 9, 2, 30, kVocab);
@@ -208,7 +226,30 @@ TEST(Engine, SamplingSettingsReachTheSamplerPerSequence) {
   EXPECT_NE((r.at({3, 0}).tokens), (r.at({3, 1}).tokens));
 }
 
-TEST(Engine, TokensAreReportedAsTheyAreSampled) {
+// While a step is under way, what the one before sampled is not known; a wrong guess would be seen by the fake's cache.
+TEST_P(EngineRuns, StepIsQueuedBeforeTheTokensOfTheOneBeforeAreKnown) {
+  Bench b(4, 64, 100, 4, -1);
+  b.engine->submit(request(1, 9, 2, 5, kVocab));
+  int64_t known_at_most = 0;
+  while (!b.engine->idle()) {
+    b.engine->step();
+    known_at_most = std::max(known_at_most, b.pass->forwards - b.engine->stats().new_tokens / 2);
+  }
+  EXPECT_EQ(known_at_most, run_ahead ? 1 : 0);
+  EXPECT_EQ(b.pass->forwards, 5) << "the last length is known: no row too many";
+}
+
+TEST_P(EngineRuns, RowTooManyOfAnEndedSequenceCostsOneForwardAndChangesNothing) {
+  Bench b(4);
+  GroupRequest r = request(1, 9, 1, 400, kVocab);
+  const Results got = run(*b.engine, {r});
+  const Completion& c = got.begin()->second;
+  ASSERT_EQ(c.finish, Finish::kStop);
+  EXPECT_EQ(b.pass->forwards, static_cast<int64_t>(c.tokens.size()) + (run_ahead ? 1 : 0));
+  EXPECT_EQ(b.engine->stats().new_tokens, static_cast<int64_t>(c.tokens.size()));
+}
+
+TEST_P(EngineRuns, TokensAreReportedAsTheyAreSampled) {
   Bench b(4);
   std::map<std::pair<uint64_t, uint32_t>, std::vector<int32_t>> seen;
   b.engine->on_token([&](uint64_t group, uint32_t sample, int32_t token) {
@@ -218,7 +259,7 @@ TEST(Engine, TokensAreReportedAsTheyAreSampled) {
   EXPECT_EQ(seen.size(), alone().size());
 }
 
-TEST(Engine, ConfidentRunEndsInRepetition) {
+TEST_P(EngineRuns, ConfidentRunEndsInRepetition) {
   Bench b(4, 64, 100, 5000, -1);  // so sharp that nearly every token has probability 1
   GroupRequest r = request(1, 9, 1, 200, kVocab);
   r.settings.repetition_window = 10;
@@ -228,7 +269,7 @@ TEST(Engine, ConfidentRunEndsInRepetition) {
   for (size_t i = c.tokens.size() - 10; i < c.tokens.size(); ++i) EXPECT_GT(c.logprob[i], std::log(0.99f));
 }
 
-TEST(Engine, AbortedGroupIsHandedBackAndOthersDoNotNotice) {
+TEST_P(EngineRuns, AbortedGroupIsHandedBackAndOthersDoNotNotice) {
   Bench b(6);
   std::vector<GroupRequest> all = mixed_requests();
   for (const GroupRequest& r : all) b.engine->submit(r);
@@ -250,7 +291,7 @@ TEST(Engine, AbortedGroupIsHandedBackAndOthersDoNotNotice) {
   EXPECT_FALSE(rest.empty());
 }
 
-TEST(Engine, AbortAllFreesEverything) {
+TEST_P(EngineRuns, AbortAllFreesEverything) {
   Bench b(6, 64, 40);
   for (const GroupRequest& r : mixed_requests()) b.engine->submit(r);
   for (int i = 0; i < 7; ++i) b.engine->step();
@@ -260,7 +301,7 @@ TEST(Engine, AbortAllFreesEverything) {
   expect_same(run(*b.engine, mixed_requests()), alone());
 }
 
-TEST(Engine, WeightsChangeOnlyWhileIdle) {
+TEST_P(EngineRuns, WeightsChangeOnlyWhileIdle) {
   Bench b;
   model::ModelConfig c;
   const model::Weights none(c, kernels::DType::kF32);
@@ -271,7 +312,7 @@ TEST(Engine, WeightsChangeOnlyWhileIdle) {
   EXPECT_EQ(b.pass->weights_set, 1);
 }
 
-TEST(Engine, ImpossibleRequestsAreRefusedByName) {
+TEST_P(EngineRuns, ImpossibleRequestsAreRefusedByName) {
   Bench b;
   const auto message = [&](const std::function<void(GroupRequest&)>& spoil) -> std::string {
     GroupRequest r = request(1, 10, 2, 20, kVocab);

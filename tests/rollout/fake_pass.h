@@ -34,7 +34,7 @@ class FakePass final : public ForwardPass {
     for (const kernels::Segment& s : batch.segments) {
       FULMEN_CHECK(s.row0 == static_cast<int64_t>(row_hash_.size()) && s.rows > 0,
                    "fake: segments do not tile the rows");
-      for (int32_t i = 0; i < s.rows; ++i) append(s.slot, s.pos0 + i, batch.tokens[row_hash_.size()]);
+      for (int32_t i = 0; i < s.rows; ++i) append(s.slot, s.pos0 + i, token_of(batch, row_hash_.size()));
       most_rows_of_a_prompt = std::max<int64_t>(most_rows_of_a_prompt, s.rows);
     }
     FULMEN_CHECK(row_hash_.size() == batch.tokens.size(), "fake: segments do not cover the rows");
@@ -61,6 +61,10 @@ class FakePass final : public ForwardPass {
 
  private:
   static size_t at(int32_t i) { return static_cast<size_t>(i); }
+  static int32_t token_of(const model::Batch& batch, size_t row) {
+    const int32_t t = batch.tokens[row];
+    return t >= 0 ? t : batch.sampled[static_cast<size_t>(-1 - t)];
+  }
   static uint64_t mix(uint64_t x) {
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
     x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;

@@ -1,0 +1,157 @@
+// Work on two streams of the CUDA backend (State::together), run in orders that a GPU may choose and that show a
+// dependency nobody wrote down.
+
+#include <gtest/gtest.h>
+
+#include <array>
+
+#include "cuda_test_device.h"
+#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/state.h"
+#include "kernels/memory.h"
+#include "kernels/recording.h"
+
+namespace fulmen::kernels {
+namespace {
+
+using emulation::StreamOrder;
+
+constexpr StreamOrder kLate[] = {StreamOrder::kAwaitedFirst, StreamOrder::kOthersFirst};
+
+class CudaStreams : public testing::Test {
+ protected:
+  ~CudaStreams() override { emulation::set_stream_order(StreamOrder::kAtOnce); }
+  std::array<float, 4> values() {
+    std::array<float, 4> v{};
+    copy_out(v.data(), data, sizeof v, device.context());
+    return v;
+  }
+  void start(StreamOrder order) {
+    emulation::set_stream_order(order);
+    fill_zero(data, 4 * sizeof(float), device.context());
+  }
+
+  ThreadPool pool{1};
+  TestDevice device{pool};
+  cuda::State& state = cuda::state_of(device.context());
+  DeviceMemory memory = allocate(4 * sizeof(float), device.context());
+  float* data = static_cast<float*>(memory.get());
+};
+
+__global__ void add_kernel(float* to, const float* from, float x) { *to = *from + x; }
+
+void add(cuda::State& state, float* to, const float* from, float x) {
+  cuda::launch(state, "add", add_kernel, dim3(1), 1, 0, to, from, x);
+}
+
+void add_raw(cudaStream_t stream, float* to, const float* from, float x) {
+  cudaLaunchConfig_t config;
+  config.stream = stream;
+  cudaLaunchKernelEx(&config, add_kernel, to, from, x);
+}
+
+// The negative control: with the event every order gives 2, without it at least one does not.
+TEST_F(CudaStreams, MissingEventShowsInOneOfTheOrders) {
+  cudaStream_t other;
+  cudaStreamCreateWithFlags(&other, cudaStreamNonBlocking);
+  cudaEvent_t forked, joined;
+  cudaEventCreateWithFlags(&forked, cudaEventDisableTiming);
+  cudaEventCreateWithFlags(&joined, cudaEventDisableTiming);
+  enum { kBoth, kNoFork, kNoJoin };
+  for (const int how : {kBoth, kNoFork, kNoJoin}) {
+    int wrong = 0;
+    for (const StreamOrder order : kLate) {
+      start(order);
+      add_raw(state.stream(), data, data, 1);
+      cudaEventRecord(forked, state.stream());
+      if (how != kNoFork) cudaStreamWaitEvent(other, forked, 0);
+      add_raw(other, data + 1, data, 1);
+      cudaEventRecord(joined, other);
+      if (how != kNoJoin) cudaStreamWaitEvent(state.stream(), joined, 0);
+      add_raw(state.stream(), data + 2, data + 1, 0);
+      wrong += values()[2] != 2;
+      cudaStreamSynchronize(other);
+    }
+    EXPECT_EQ(wrong > 0, how != kBoth) << how;
+  }
+  cudaEventDestroy(forked), cudaEventDestroy(joined);
+  cudaStreamDestroy(other);
+}
+
+// before -> (aside | rest) -> after, the two at the same time; in a graph too.
+TEST_F(CudaStreams, WhatRunsTogetherComesAfterAllBeforeAndBeforeAllAfter) {
+  const auto queue = [&] {
+    add(state, data, data, 1);
+    state.together([&] { add(state, data + 1, data, 10); }, [&] { add(state, data + 2, data, 100); });
+    add(state, data, data, 1000);
+    add(state, data + 3, data + 1, 0.5f);
+    add(state, data + 3, data + 3, 0.25f);
+  };
+  const std::array<float, 4> want = {1001, 11, 101, 11.75f};
+  for (const StreamOrder order : {StreamOrder::kAtOnce, kLate[0], kLate[1]})
+    for (const bool graph : {false, true}) {
+      start(order);
+      if (graph) {
+        for (int twice = 0; twice < 2; ++twice) {  // the second launch is an update of the first
+          fill_zero(data, 4 * sizeof(float), device.context());
+          Recording recording(7, device.context());
+          queue();
+          recording.launch();
+        }
+      } else {
+        queue();
+      }
+      EXPECT_EQ(values(), want) << static_cast<int>(order) << graph;
+    }
+}
+
+TEST_F(CudaStreams, WhatRunsTogetherHasScratchOfItsOwn) {
+  for (const StreamOrder order : kLate) {
+    start(order);
+    const auto through_scratch = [&](float* to, float x) {
+      cuda::State::Frame frame(state);
+      auto* scratch = frame.take<float>(1000);
+      add(state, scratch, data, x);
+      add(state, to, scratch, 0);
+    };
+    state.together([&] { through_scratch(data + 1, 1); }, [&] { through_scratch(data + 2, 2); });
+    EXPECT_EQ(values(), (std::array<float, 4>{0, 1, 2, 0}));
+  }
+}
+
+TEST_F(CudaStreams, BranchOfARecordingThatDoesNotComeBackIsRefused) {
+  cudaStream_t other;
+  cudaStreamCreateWithFlags(&other, cudaStreamNonBlocking);
+  cudaEvent_t forked;
+  cudaEventCreateWithFlags(&forked, cudaEventDisableTiming);
+  cudaStreamBeginCapture(state.stream(), cudaStreamCaptureModeRelaxed);
+  cudaEventRecord(forked, state.stream());
+  cudaStreamWaitEvent(other, forked, 0);
+  add_raw(other, data, data, 1);
+  cudaGraph_t graph = nullptr;
+  EXPECT_EQ(cudaStreamEndCapture(state.stream(), &graph), cudaErrorStreamCaptureUnjoined);
+  EXPECT_EQ(graph, nullptr);
+  cudaEventDestroy(forked);
+  cudaStreamDestroy(other);
+}
+
+// A copy on its way is waited for alone: what is queued behind it has not run yet.
+TEST_F(CudaStreams, FetchGivesWhatWasThereWhenItBegan) {
+  for (const StreamOrder order : {StreamOrder::kAtOnce, kLate[0], kLate[1]}) {
+    start(order);
+    Fetch first(device.context()), second(device.context());
+    add(state, data, data, 1);
+    first.begin(data, sizeof(float));
+    add(state, data, data, 1);
+    second.begin(data, sizeof(float));
+    emulation::counts() = {};
+    EXPECT_EQ(*static_cast<const float*>(first.wait()), 1);
+    EXPECT_EQ(emulation::counts().waits_with_work_behind, order == StreamOrder::kAtOnce ? 0 : 1);
+    EXPECT_EQ(*static_cast<const float*>(second.wait()), 2);
+    first.begin(data, 4 * sizeof(float));
+    EXPECT_EQ(static_cast<const float*>(first.wait())[0], 2);
+  }
+}
+
+}  // namespace
+}  // namespace fulmen::kernels
