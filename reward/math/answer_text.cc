@@ -35,7 +35,7 @@ void find_boxes(std::string_view text, std::vector<FoundAnswer>& found) {
         if (text.substr(i, name.size()) == name) length = name.size();
       }
       size_t brace = i + length;
-      while (length > 0 && brace < text.size() && text[brace] == ' ') brace++;
+      while (length > 0 && brace < text.size() && (text[brace] == ' ' || text[brace] == '\n')) brace++;
       if (length > 0 && brace < text.size() && text[brace] == '{') {
         open.push_back({i, brace + 1});
         i = brace;
@@ -211,6 +211,10 @@ std::string_view sentence(std::string_view text) {
   for (size_t i = 0; i < text.size(); i++) {
     char c = text[i];
     if (c == '$' && (i == 0 || text[i - 1] != '\\')) formula = !formula;
+    if (c == '\\' && i + 1 < text.size()) {
+      if (text[i + 1] == '[' || text[i + 1] == '(') formula = true;
+      if (text[i + 1] == ']' || text[i + 1] == ')') formula = false;
+    }
     if (c == '\n' && !formula) return text.substr(0, i);
     bool last = i + 1 == text.size() || std::isspace(static_cast<unsigned char>(text[i + 1])) != 0;
     if (c == '.' && last && !formula) return text.substr(0, i);

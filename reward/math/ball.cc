@@ -146,7 +146,7 @@ bool Balls::scalar_operation(NodeId n, Ball& out) {
 }
 
 bool Balls::power(NodeId n, Ball& out) {
-  constexpr slong kCost = 60;
+  constexpr slong kCost = 60, kExponentialCost = 15;
   Exact exact(t_, work_);
   std::optional<mpq_class> e = exact.value(t_.kid(n, 1), bindings_);
   Ball base;
@@ -161,10 +161,11 @@ bool Balls::power(NodeId n, Ball& out) {
     acb_pow_si(out.get(), base.get(), k, precision_);
     return true;
   }
-  work_.spend(kCost * precision_ / 128);
+  const bool exponential = t_.op(t_.kid(n, 0)) == Op::kE;
+  work_.spend((exponential ? kExponentialCost : kCost) * precision_ / 128);
   Ball power;
   if (!eval(t_.kid(n, 1), power) || !moderate(power)) return false;
-  if (t_.op(t_.kid(n, 0)) == Op::kE) {
+  if (exponential) {
     acb_exp(out.get(), power.get(), precision_);
     return true;
   }

@@ -266,7 +266,7 @@ bool Balls::integral(NodeId n, Ball& out) {
   Integrand integrand(*this, body, t_[variable].payload);
   acb_calc_integrate_opt_t options;
   acb_calc_integrate_opt_init(options);
-  options->eval_limit = 400;
+  options->eval_limit = 1000;
   options->depth_limit = 20;
   mag_t tolerance;
   mag_init(tolerance);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "reward/math/calculus.h"
 #include "reward/math/real_set.h"
 #include "reward/math/units.h"
 
@@ -23,7 +24,27 @@ bool is_set_like(Op op) {
 
 Same Comparison::equal(NodeId gold, NodeId answer) {
   how_.clear();
+  gold = worked_out(t_, scalars_, work_, gold);
+  if (t_.op(gold) == Op::kIntegral && t_.count(gold) == 2 && !contains(t_, answer, Op::kIntegral) &&
+      is_scalar(t_.op(answer)))
+    return antiderivative(gold, answer);
   return any(gold, answer, 0);
+}
+
+// \int f dx as a ground truth: anything whose derivative is f.
+Same Comparison::antiderivative(NodeId integral, NodeId answer) {
+  const NodeId slope = derivative(t_, answer, t_[t_.kid(integral, 1)].payload);
+  if (slope == kNone) return said(Same::kUndecided, "antiderivative");
+  return said(scalars_.equal(t_.kid(integral, 0), slope), "antiderivative");
+}
+
+// C(5, 2) and P(5, 2) beside a number.
+Same Comparison::counted(NodeId choice, NodeId number) {
+  const NodeId n = t_.kid(choice, 0), k = t_.kid(choice, 1);
+  if (!is_scalar(t_.op(n)) || !is_scalar(t_.op(k))) return said(Same::kNo, "a point and a number");
+  NodeId count = t_.function(Fn::kBinomial, {n, k});
+  if (t_[choice].detail == kArranged) count = t_.add(Op::kMul, {count, t_.function(Fn::kFactorial, {k})});
+  return scalars_.equal(count, number);
 }
 
 Same Comparison::any(NodeId a, NodeId b, int depth) {
@@ -41,8 +62,15 @@ Same Comparison::any(NodeId a, NodeId b, int depth) {
 // Units, percent signs and degrees are looked at first; then the kinds.
 Same Comparison::peeled(NodeId a, NodeId b, int depth) {
   if (profile_.drops_percent) {
-    while (t_.op(a) == Op::kPercent) a = t_.kid(a, 0);
-    while (t_.op(b) == Op::kPercent) b = t_.kid(b, 0);
+    auto unpercent = [&](NodeId k) {
+      while (t_.op(k) == Op::kPercent) k = t_.kid(k, 0);
+      const bool negative = t_.op(k) == Op::kNeg && t_.op(t_.kid(k, 0)) == Op::kPercent;
+      return negative ? t_.add(Op::kNeg, {t_.kid(t_.kid(k, 0), 0)}) : k;
+    };
+    if ((t_.op(a) == Op::kUnit && t_.op(b) == Op::kPercent) || (t_.op(a) == Op::kPercent && t_.op(b) == Op::kUnit))
+      return said(Same::kNo, "a percentage and a measure");
+    a = unpercent(a);
+    b = unpercent(b);
   }
   if (t_.op(a) == Op::kUnit || t_.op(b) == Op::kUnit) return units(a, b, depth);
   bool degrees_a = t_.op(a) == Op::kDegree, degrees_b = t_.op(b) == Op::kDegree;
@@ -60,6 +88,9 @@ Same Comparison::peeled(NodeId a, NodeId b, int depth) {
   NodeId m = matrix_of(a), n = matrix_of(b);
   if (m != kNone || n != kNone) return matrices(m == kNone ? a : m, n == kNone ? b : n, depth);
   if (is_scalar(t_.op(a)) && is_scalar(t_.op(b))) return scalars_.equal(a, b);
+  auto counts = [&](NodeId k) { return t_.op(k) == Op::kTuple && t_[k].detail != 0; };
+  if (counts(a) && is_scalar(t_.op(b))) return counted(a, b);
+  if (counts(b) && is_scalar(t_.op(a))) return counted(b, a);
   return structures(a, b, depth);
 }
 
@@ -127,6 +158,9 @@ Same Comparison::texts(NodeId a, NodeId b) {
   auto word = [&](NodeId n) {
     if (t_.op(n) == Op::kText || t_.op(n) == Op::kSymbol) return t_.name(n);
     std::string letters;
+    auto all_i = [&](NodeId k) { return t_.op(k) == Op::kI; };
+    const std::vector<NodeId> kids = t_.kids(n);
+    if (t_.op(n) == Op::kMul && std::all_of(kids.begin(), kids.end(), all_i)) return std::string(kids.size(), 'i');
     if (t_.op(n) != Op::kMul) return letters;
     for (uint32_t i = 0; i < t_.count(n); i++) {
       if (t_.op(t_.kid(n, i)) != Op::kSymbol) return std::string();
@@ -238,7 +272,23 @@ Same Comparison::sets(NodeId a, NodeId b, int depth) {
   bool loose = x == Op::kInterval ? is_collection(y) || y == Op::kVector : is_collection(x) || x == Op::kVector;
   if ((x == Op::kInterval || y == Op::kInterval) && loose && profile_.tuples_as_sets)
     return unordered(t_.kids(a), t_.kids(b), false, depth);
+  if (x == Op::kList || y == Op::kList) {
+    const NodeId left = as_interval(a, b), right = as_interval(b, a);
+    if (left != kNone && right != kNone) return unions(left, right, depth);
+  }
+  const NodeId one = gathered(a), two = gathered(b);
+  if (t_.op(one) == Op::kSet && t_.op(two) == Op::kSet) return collections(one, two, depth);
   return unions(a, b, depth);
+}
+
+// Unions of sets that list their elements: one set.
+NodeId Comparison::gathered(NodeId n) {
+  if (t_.op(n) != Op::kUnion || t_.full()) return n;
+  const NodeId left = gathered(t_.kid(n, 0)), right = gathered(t_.kid(n, 1));
+  if (t_.op(left) != Op::kSet || t_.op(right) != Op::kSet) return n;
+  std::vector<NodeId> all = t_.kids(left);
+  for (NodeId k : t_.kids(right)) all.push_back(k);
+  return t_.add(Op::kSet, all);
 }
 
 // The same pieces in another order, where end points cannot be ordered.
@@ -265,6 +315,11 @@ Same Comparison::unions(NodeId a, NodeId b, int depth) {
       return unordered(pieces(a, op), pieces(b, op), false, depth);
     case Op::kDifference:
     case Op::kBuilder:
+      return ordered(t_.kids(a), t_.kids(b), depth);
+    case Op::kInterval:
+      return t_[a].detail == t_[b].detail ? ordered(t_.kids(a), t_.kids(b), depth)
+                                          : said(Same::kNo, "end points belong or not");
+    case Op::kTuple:
       return ordered(t_.kids(a), t_.kids(b), depth);
     default:
       return said(Same::kNo, "different sets");
@@ -300,6 +355,7 @@ Same Comparison::ratios(NodeId a, NodeId b, int depth) {
   if (r && s) {
     Same same = ordered(t_.kids(a), t_.kids(b), depth);
     bool clock = t_[a].detail != 0 || t_[b].detail != 0;
+    if ((t_[a].detail == 2) != (t_[b].detail == 2)) return said(Same::kNo, "3:05 and 3:5");
     if (same == Same::kYes || clock || t_.count(a) != t_.count(b)) return same;
     // 1 : 2 = 2 : 4, by cross products with the first parts
     Same all = Same::kYes;

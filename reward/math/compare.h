@@ -22,6 +22,8 @@ class Comparison {
   std::string how() const { return how_.empty() ? scalars_.how() : how_; }
 
  private:
+  Same antiderivative(NodeId integral, NodeId answer);
+  Same counted(NodeId choice, NodeId number);
   Same any(NodeId a, NodeId b, int depth);
   Same peeled(NodeId a, NodeId b, int depth);
   Same structures(NodeId a, NodeId b, int depth);
@@ -33,6 +35,7 @@ class Comparison {
   Same ordered(const std::vector<NodeId>& a, const std::vector<NodeId>& b, int depth);
   Same sets(NodeId a, NodeId b, int depth);
   Same unions(NodeId a, NodeId b, int depth);
+  NodeId gathered(NodeId n);
   Same matrices(NodeId a, NodeId b, int depth);
   Same ratios(NodeId a, NodeId b, int depth);
   Same based(NodeId a, NodeId b);
@@ -42,10 +45,13 @@ class Comparison {
   Same constraint(NodeId a, Rel first, NodeId b, Rel second);
   Same proportional(NodeId f, NodeId g, bool& same_sign);
   bool bare(NodeId n) const;
+  bool is_value_name(NodeId n) const;
   NodeId without_name(NodeId n, bool is_gold, NodeId& name);
   NodeId chain_value(const std::vector<NodeId>& chain);
   bool approximates(NodeId exact, NodeId decimal);
   NodeId difference(NodeId relation);
+
+  NodeId as_interval(NodeId relation, NodeId other);
 
   // linear_condition.cc: |2x - 1| < 3 as -1 < x < 2; what is no such condition comes back as it is
   NodeId solved(NodeId relation);

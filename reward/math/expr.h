@@ -38,9 +38,9 @@ enum class Op : uint8_t {
   kProduct,     // body, variable, from, to
   kIntegral,    // body, variable [, from, to]
   kLimit,       // body, variable, to
-  kDerivative,  // body, variable
+  kDerivative,  // body, variable; detail 1: partial
   // Structures.
-  kTuple,     // (a, b, ...); two kids may also be an open interval
+  kTuple,     // (a, b, ...); two kids may also be an open interval; detail: kChosen, kArranged
   kInterval,  // two kids; detail: bit 0 left end belongs, bit 1 right end belongs; never both clear
   kVector,    // [a, b, c]
   kList,      // bare a, b, c; detail: Joint
@@ -52,7 +52,7 @@ enum class Op : uint8_t {
   kBuilder,   // {x | condition}: element, condition
   kRelation,  // chain: kids one more than the relation signs; payload: index of the signs
   kMatrix,    // detail unused; payload: columns; kids row by row
-  kRatio,     // a : b : c; also a time of day
+  kRatio,     // a : b : c; also a time of day: detail 1, with a zero in front of minutes 2
   kText,      // payload: text, folded
 };
 
@@ -99,6 +99,9 @@ enum class Fn : uint8_t {
   kIm,
   kArg
 };
+
+// C(5, 2) and P(5, 2): a point with a name, or a number of choices where the other side is a number.
+inline constexpr uint8_t kChosen = 1, kArranged = 2;
 
 enum class Joint : uint8_t { kComma, kOr, kAnd };
 

@@ -78,6 +78,11 @@ bool Lexer::ascii(char c) {
       space_ = true;
       return true;
     case '.':
+      if (peek() == '.' && peek(1) == '.') {
+        at_ += 2;
+        push(Tok::kSign, kDotsSign);
+      }
+      return true;
     case '"':
     case '`':
     case '?':
@@ -110,7 +115,7 @@ bool Lexer::ascii(char c) {
       return true;
     case ')':
     case ']':
-      if (brackets_ > 0) brackets_--;
+      brackets_ = brackets_ > 0 ? brackets_ - 1 : c == ']';  // ]1, 2[ begins with one
       push(Tok::kSign, c);
       return true;
     default:
@@ -139,6 +144,7 @@ bool Lexer::beyond_ascii(int depth) {
   uint32_t c = decode(s_.substr(at_), length);
   if (is_direction_override(c)) return fail("a direction override");
   if (c >= 0x80 && c < 0xa0) return fail("a control character");
+  if (raised_digit(c) != 0 || lowered_digit(c) != 0) return small_digits(depth);
   std::string_view fraction = vulgar_fraction(c);
   if (!fraction.empty()) {
     at_ += length;
@@ -172,6 +178,21 @@ bool Lexer::beyond_ascii(int depth) {
   return true;
 }
 
+// A run of raised or of lowered digits.
+bool Lexer::small_digits(int depth) {
+  size_t length = 1;
+  const bool raised = raised_digit(decode(s_.substr(at_), length)) != 0;
+  std::string run = raised ? "^{" : "_{";
+  for (;;) {
+    const uint32_t c = decode(s_.substr(at_), length);
+    const char digit = raised ? raised_digit(c) : lowered_digit(c);
+    if (digit == 0) break;
+    run += digit;
+    at_ += length;
+  }
+  return inner(run + "}", false, depth + 1);
+}
+
 // Tokens of another text in the place of this one.
 bool Lexer::inner(std::string_view text, bool in_text, int depth) {
   std::string_view outer = s_;
@@ -192,8 +213,8 @@ size_t Lexer::digits_from(size_t at) const {
 
 // Length of a separator of thousands at `at`, when three digits and no more follow it; 0 otherwise.
 size_t Lexer::separator_at(size_t at, bool& comma) const {
-  static constexpr std::array<std::string_view, 12> kSeparators{"\u202f", "\u2009", "\u00a0", "{,}", "\\!,\\!", ",\\!",
-                                                                "\\!,",   ",\\ ",   "\\,",    ",",   "{\\,}",   "\\ "};
+  static constexpr std::array<std::string_view, 14> kSeparators{
+      "\\;", "\\:", "\u202f", "\u2009", "\u00a0", "{,}", "\\!,\\!", ",\\!", "\\!,", ",\\ ", "\\,", ",", "{\\,}", "\\ "};
   auto three = [&](size_t from) { return digits_from(from) == 3; };
   for (std::string_view sep : kSeparators) {
     if (s_.substr(at, sep.size()) != sep) continue;
@@ -223,7 +244,12 @@ bool Lexer::number() {
       text.append(s_.substr(at_, 3));
     }
   }
-  if (peek() == '.' && (is_digit(peek(1)) || repeating_at(at_ + 1) != 0)) {
+  if (const size_t groups = points_of_thousands(at_); groups != 0 && text.size() == whole && !after_power) {
+    for (size_t i = 0; i < groups; i++) {
+      if (peek(i) != '.') text += peek(i);
+    }
+    at_ += groups;
+  } else if (peek() == '.' && (is_digit(peek(1)) || repeating_at(at_ + 1) != 0)) {
     size_t places = digits_from(at_ + 1);
     text.append(s_.substr(at_, places + 1));
     at_ += places + 1;
@@ -234,9 +260,20 @@ bool Lexer::number() {
       text += fmt::format("({})", s_.substr(at_ + skip, repeat));
       at_ += skip + repeat + 1;
     }
+    endless(text);
+  } else if (peek() == '.' && peek(1) == '(' && whole > 0) {  // 0.(3)
+    const size_t repeat = digits_from(at_ + 2);
+    if (repeat > 0 && repeat <= 64 && peek(2 + repeat) == ')') {
+      text += fmt::format(".({})", s_.substr(at_ + 2, repeat));
+      at_ += repeat + 3;
+    }
   }
   exponent(text);
   push(Tok::kNumber, 0, text).grouped = grouped;
+  if (text.find('.') != std::string::npos && dots_at(at_) != 0) {  // 3.14...: more than what is written
+    at_ += dots_at(at_);
+    push(Tok::kSign, kDotsSign);
+  }
   return true;
 }
 
@@ -249,6 +286,51 @@ size_t Lexer::repeating_at(size_t at) const {
     if (repeat > 0 && repeat <= 64 && end < s_.size() && s_[end] == '}') return name.size();
   }
   return 0;
+}
+
+size_t Lexer::dots_at(size_t at) const {
+  for (std::string_view dots : {"\\ldots", "\\cdots", "\\dots", "\u2026", "..."}) {
+    if (s_.substr(at, dots.size()) == dots) return dots.size();
+  }
+  return 0;
+}
+
+void Lexer::endless(std::string& text) {
+  if (text.back() == ')') {  // \dot{1}2\dot{3}: the dots stand over the first and the last
+    const size_t open = text.rfind('(');
+    size_t i = at_;
+    while (i < s_.size() && is_digit(s_[i])) i++;
+    const bool second = s_.substr(i, 5) == "\\dot{" && i + 6 < s_.size() && is_digit(s_[i + 5]) && s_[i + 6] == '}';
+    if (!second || text.size() != open + 3) return;
+    text.pop_back();
+    text.append(s_.substr(at_, i - at_)).append(s_.substr(i + 5, 1)) += ')';
+    at_ = i + 7;
+    return;
+  }
+  const size_t dots = dots_at(at_), point = text.find('.');
+  if (dots == 0) return;
+  // The shortest block that the digits end with: three times one digit, twice several.
+  const std::string_view places = std::string_view(text).substr(point + 1);
+  for (size_t block = 1; block * 2 <= places.size() && block <= 32; block++) {
+    const size_t times = block == 1 ? 3 : 2;
+    if (block * times > places.size()) continue;
+    const std::string last(places.substr(places.size() - block));
+    bool repeats = true;
+    for (size_t i = 2; i <= times; i++) repeats &= places.substr(places.size() - i * block, block) == last;
+    if (!repeats) continue;
+    text += fmt::format("({})", last);
+    at_ += dots;
+    return;
+  }
+}
+
+size_t Lexer::points_of_thousands(size_t at) const {
+  size_t end = at, groups = 0;
+  while (end < s_.size() && s_[end] == '.' && digits_from(end + 1) == 3) {
+    end += 4;
+    groups++;
+  }
+  return groups >= 2 && (end >= s_.size() || s_[end] != '.' || digits_from(end + 1) == 0) ? end - at : 0;
 }
 
 // 1.5E3, 1e-7. A small e with a plus and one digit (2e+1) may as well be Euler's number: not read as an exponent.
@@ -271,6 +353,19 @@ bool Lexer::letters() {
     while (end < s_.size() && (is_letter(s_[end]) || is_digit(s_[end]))) end++;
   }
   std::string_view run = s_.substr(at_, end - at_);
+  const bool after_number = !out_.empty() && out_.back().kind == Tok::kNumber;
+  if (after_number && (run == "x" || run == "X") && s_.substr(end, 4).find("10^") <= 1) {  // 6.02 x 10^23
+    at_ = end;
+    push(Tok::kSign, '*');
+    return true;
+  }
+  const bool half_day = run == "a" || run == "p" || run == "A" || run == "P";
+  if (after_number && half_day && (s_.substr(end, 2) == ".m" || s_.substr(end, 2) == ".M") &&
+      !(end + 2 < s_.size() && is_letter(s_[end + 2]))) {  // 7:30 p.m.
+    at_ = end + 2;
+    push(Tok::kWord, 0, (run[0] | 0x20) == 'a' ? "am" : "pm");
+    return true;
+  }
   at_ = end;
   if (run == "or" || run == "OR") {
     push(Tok::kSign, kOrSign);
@@ -300,6 +395,8 @@ void Lexer::plain_run(std::string_view run) {
   if ((run != "min" && run != "sec" && known_function_word(run, t)) ||
       ((run == "min" || run == "sec") && argument && known_function_word(run, t))) {
     push(t.kind, t.code, t.text);
+  } else if (argument && (run == "Var" || run == "Cov" || run == "Pr" || run == "rank" || run == "dim")) {
+    push(Tok::kWord, 0, run);
   } else if (run == "sqrt") {
     push(Tok::kSign, kSqrtSign);
   } else if (run == "pi" || run == "Pi") {

@@ -23,7 +23,7 @@ const std::unordered_map<uint32_t, std::string_view>& unicode() {
       {0x2283, "\\supset "}, {0x2287, "\\supset "}, {0x2220, "\\angle "}, {0x25b3, "\\triangle "},
       {0x2227, "\\land "}, {0x2228, "\\lor "}, {0xac, "\\neg "}, {0x2261, "\\equiv "}, {0x2223, "|"}, {0x2032, "'"},
       {0x2019, "'"}, {0x2018, "'"}, {0x201c, "\""}, {0x201d, "\""}, {0x2026, "\\dots "}, {0x22ef, "\\dots "},
-      {0x20ac, "\\$"}, {0xa3, "\\$"}, {0xa5, "\\$"}, {0x2030, "\\unknown "}, {0x221b, "\\sqrt[3]"},
+      {0x20ac, "\\euro "}, {0xa3, "\\pounds "}, {0xa5, "\\yen "}, {0x20b9, "\\rupee "}, {0x20a9, "\\won "}, {0xa2, " cents "}, {0x2030, "\\unknown "}, {0x221b, "\\sqrt[3]"},
       {0x2308, "\\lceil "}, {0x2309, "\\rceil "}, {0x230a, "\\lfloor "}, {0x230b, "\\rfloor "}, {0x27e8, "("},
       {0x27e9, ")"}, {0x2211, "\\sum "}, {0x220f, "\\prod "}, {0x222b, "\\int "}, {0xb5, "\\mu "},
       {0x3b1, "\\alpha "}, {0x3b2, "\\beta "}, {0x3b3, "\\gamma "}, {0x3b4, "\\delta "}, {0x3b5, "\\epsilon "},
@@ -48,6 +48,16 @@ bool spelled_in_ascii(uint32_t c, std::string_view& text) {
   text = found->second;
   return true;
 }
+
+// What the character is as an exponent or an index; 0 for anything else.
+char raised_digit(uint32_t c) {
+  if (c == 0xb9) return '1';
+  if (c == 0xb2 || c == 0xb3) return static_cast<char>('2' + (c - 0xb2));
+  if (c == 0x2070 || (c >= 0x2074 && c <= 0x2079)) return static_cast<char>('0' + (c - 0x2070));
+  return c == 0x207b ? '-' : '\0';
+}
+
+char lowered_digit(uint32_t c) { return c >= 0x2080 && c <= 0x2089 ? static_cast<char>('0' + (c - 0x2080)) : '\0'; }
 
 bool is_direction_override(uint32_t c) { return (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069); }
 

@@ -112,12 +112,22 @@ bool Lexer::named(std::string_view name, int depth) {
   }
   if (reads_letters(name)) {
     std::string_view letter = braced();
+    while (letter.empty() && peek() == ' ') at_++;
+    if (letter.empty() && is_letter(peek())) letter = s_.substr(at_++, 1);  // \mathbb R
     bool set = letter.size() == 1 && std::string_view("RZNQC").find(letter) != std::string_view::npos;
     push(set ? Tok::kSign : Tok::kLetter, set ? kNamedSetSign : 0, letter);
     return true;
   }
   if (is_accent(name)) {
     push(Tok::kAccent, 0, name == "overline" ? "bar" : name);
+    return true;
+  }
+  if (name == "not") {  // \\not=, \\not\\in
+    while (peek() == ' ') at_++;
+    const bool member = s_.substr(at_, 3) == "\\in" && !is_letter(peek(3));
+    if (!member && peek() != '=') return fail("\\not before something unknown");
+    at_ += member ? 3 : 1;
+    push(Tok::kSign, member ? kNotInSign : kNe);
     return true;
   }
   if (name == "pmod") {

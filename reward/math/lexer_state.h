@@ -18,6 +18,8 @@ inline bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c 
 bool spelled_in_ascii(uint32_t c, std::string_view& text);
 std::string_view vulgar_fraction(uint32_t c);  // 1/2 for the one character; empty for anything else
 bool is_direction_override(uint32_t c);
+char raised_digit(uint32_t c);   // of an exponent in one character, and a minus; 0 for anything else
+char lowered_digit(uint32_t c);  // of an index
 
 // The next character of UTF-8 and its length; a broken one is one byte of U+FFFD.
 uint32_t decode(std::string_view s, size_t& length);
@@ -37,6 +39,8 @@ class Lexer {
   bool ascii(char c);
   bool relation(char c);
   bool beyond_ascii(int depth);
+  // A run of raised or of lowered digits: ^{10}, _{12}. False when there is none.
+  bool small_digits(int depth);
   // Tokens of another text in the place of this one.
   bool inner(std::string_view text, bool in_text, int depth);
   size_t digits_from(size_t at) const;
@@ -45,6 +49,11 @@ class Lexer {
   bool number();
   // \overline{digits} at `at`: length of what stands before the digits.
   size_t repeating_at(size_t at) const;
+  // Digits behind the point that go on for ever: 0.333..., 0.(3), 0.\\dot{1}2\\dot{3}.
+  void endless(std::string& text);
+  size_t dots_at(size_t at) const;  // length of "..." and its like at `at`
+  // 1.234.567: length of the groups behind the first; 0 when there are no two of them.
+  size_t points_of_thousands(size_t at) const;
   // 1.5E3, 1e-7. A small e with a plus and one digit (2e+1) may as well be Euler's number: not read as an exponent.
   void exponent(std::string& text);
   bool letters();

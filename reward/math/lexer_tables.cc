@@ -110,7 +110,11 @@ const SignTable& signs() {
                                 {"variable", kVariableSign},
                                 {"dollar", kDollarSign},
                                 {"pounds", kDollarSign},
+                                {"pound", kDollarSign},
                                 {"euro", kDollarSign},
+                                {"yen", kDollarSign},
+                                {"rupee", kDollarSign},
+                                {"won", kDollarSign},
                                 {"neg", kNegateSign},
                                 {"lnot", kNegateSign},
                                 {"ldots", kDotsSign},
@@ -180,6 +184,10 @@ const SignTable& signs() {
                                 {"middle", 0},
                                 {"ensuremath", 0},
                                 {"mathord", 0},
+                                {"mathopen", 0},
+                                {"mathclose", 0},
+                                {"mathrel", 0},
+                                {"mathbin", 0},
                                 {"large", 0},
                                 {"Large", 0},
                                 {"hline", 0},
@@ -232,11 +240,11 @@ bool known_command(std::string_view name, Token& token) {
   if (sign != signs().end()) {
     token.kind = Tok::kSign;
     token.code = sign->second;
-    if (sign->second == kNamedSetSign) token.text = name;
+    if (sign->second == kNamedSetSign || sign->second == kDollarSign) token.text = name;
     return true;
   }
   auto fn = functions().find(name);
-  if (fn != functions().end() && name != "cis") {
+  if (fn != functions().end()) {
     token.kind = Tok::kFunction;
     token.code = static_cast<int>(fn->second);
     token.text = name;
@@ -250,7 +258,7 @@ bool known_command(std::string_view name, Token& token) {
 
 bool known_function_word(std::string_view word, Token& token) {
   auto fn = functions().find(word);
-  if (fn == functions().end() || word == "cis" || word == "sign" || word == "Re" || word == "Im") return false;
+  if (fn == functions().end() || word == "sign" || word == "Re" || word == "Im") return false;
   token.kind = Tok::kFunction;
   token.code = static_cast<int>(fn->second);
   token.text = word;

@@ -50,6 +50,18 @@ bool is_denied(std::string_view text) {
   return false;
 }
 
+// Says more than a value, in words.
+bool is_hedged(std::string_view text) {
+  const bool formula = text.find_first_of("$\\") != std::string_view::npos;
+  if (!formula && (text.find(" or ") != std::string_view::npos || text.find("either ") != std::string_view::npos))
+    return true;
+  for (std::string_view words :
+       {"at least", "at most", "more than", "less than", "fewer than", "greater than", "between ", "other than"}) {
+    if (text.find(words) != std::string_view::npos) return true;
+  }
+  return false;
+}
+
 struct Extracted {
   std::string text;
   std::string wrong;  // why it is wrong whatever it says
@@ -61,7 +73,8 @@ std::optional<Extracted> answer_text(std::string_view response, const Profile& p
   if (!finals.empty()) {
     if (hedged) return Extracted{"", "more than one final answer: the text goes on with \"or\""};
     std::string text = joined(finals);
-    const std::string_view announced = announced_answer(text);  // <answer>The answer is 34</answer>
+    std::string_view announced = announced_answer(text);         // <answer>The answer is 34</answer>
+    if (announced.starts_with('}')) announced.remove_prefix(1);  // \text{The answer is }34
     return Extracted{announced.empty() ? text : std::string(announced), ""};
   }
   if (profile.closes_braces) {
@@ -72,7 +85,8 @@ std::optional<Extracted> answer_text(std::string_view response, const Profile& p
   if (!announced.empty()) {
     if (is_denied(announced)) return Extracted{"", "says what the answer is not"};
     if (!profile.finds_unmarked) return Extracted{std::string(announced), ""};
-    std::string formula = unmarked_answer(announced);
+    // "at least 34", "either 34 or 35": the last number is not what was said.
+    std::string formula = is_hedged(announced) ? "" : unmarked_answer(announced);
     return Extracted{formula.empty() ? std::string(announced) : formula, ""};
   }
   std::string found;
@@ -112,7 +126,7 @@ std::string with_point(const std::string& text) {
 class MathFunction : public Function {
  public:
   explicit MathFunction(const std::string& profile)
-      : profile_(find_profile(profile)), version_("math-3(" + profile_.name + ")") {}
+      : profile_(find_profile(profile)), version_("math-4(" + profile_.name + ")") {}
 
   const std::string& name() const override { return name_; }
   const std::string& version() const override { return version_; }
@@ -189,6 +203,8 @@ class MathFunction : public Function {
       answer = parse_answer(tree, commas_spaced(text), profile, why);
     } else if (decimal && !(other = with_point(text)).empty()) {
       answer = parse_answer(tree, other, profile, why);
+    } else if (profile.decimal_comma && !is_many(tree, answer) && !(other = with_point(gold)).empty()) {
+      truth = parse_answer(tree, other, profile, why);
     } else if (spaced_gold) {
       truth = parse_answer(tree, commas_spaced(gold), profile, why);
     } else {

@@ -160,7 +160,9 @@ NodeId Parser::ratio() {
   };
   bool clock = tokens_[begin].kind == Tok::kNumber && tokens_[begin].text.size() <= 2 && at_ == begin + 1;
   std::vector<NodeId> parts{first};
+  bool led_by_zero = false;
   while (take(':')) {
+    led_by_zero |= peek().kind == Tok::kNumber && peek().text.size() == 2 && peek().text[0] == '0';
     clock = clock && at_ < tokens_.size() && two_digits(at_);
     NodeId next = set_expression();
     if (next == kNone) return kNone;
@@ -172,7 +174,7 @@ NodeId Parser::ratio() {
     unit = t_[parts.back()].payload;
     parts.back() = t_.kid(parts.back(), 0);
   }
-  NodeId ratio = t_.add(Op::kRatio, parts, clock ? 1 : 0);
+  NodeId ratio = t_.add(Op::kRatio, parts, clock ? (led_by_zero ? 2 : 1) : 0);
   return has_unit ? t_.add(Op::kUnit, {ratio}, 0, unit) : ratio;
 }
 
@@ -215,12 +217,17 @@ NodeId Parser::unit_behind(NodeId value) {
         value = t_.add(Op::kMul, {value, t_.number(scale)});
         continue;
       }
+      const std::string scale_name = temperature(t);
+      if (!any && t_.op(value) == Op::kDegree && !scale_name.empty()) {
+        value = t_.kid(value, 0);
+        word = scale_name;
+      }
       if (is_no_unit(word)) return fail("words that are no unit");
       if (!unit.empty()) unit += ' ';
       unit += word;
       any = true;
     } else if (t.is(kDollarSign) && !any) {
-      unit = "dollars";
+      unit = currency(t);
       any = true;
     } else if (any && !unit.empty() && t.is('^') && (peek(1).kind == Tok::kNumber || at('{', 1))) {
       size_t digit = at('{', 1) ? 2 : 1;
@@ -327,7 +334,7 @@ NodeId Parser::set_braces() {
   if (ok && list.size() == 1 && (take('|') || take(':'))) {
     Items condition;
     ok = items(condition) && condition.size() > 0;
-    if (ok) built = t_.add(Op::kBuilder, {list.flat()[0], bare_list(condition)});
+    if (ok) built = t_.add(Op::kBuilder, {real_element(list.flat()[0]), bare_list(condition)});
   }
   in_builder_ = outer_builder;
   in_matrix_ = outer_matrix;
@@ -336,6 +343,13 @@ NodeId Parser::set_braces() {
   if (!take('}') && !close(kCloseSet)) return kNone;
   if (built != kNone) return built;
   return list.size() == 0 ? fail("an empty set") : t_.add(Op::kSet, list.flat());
+}
+
+// x \in \mathbb{R} in front of a condition: x.
+NodeId Parser::real_element(NodeId n) const {
+  const bool member = t_.op(n) == Op::kRelation && t_.count(n) == 2 && t_.signs_of(n)[0] == Rel::kIn;
+  const bool of_reals = member && t_.op(t_.kid(n, 1)) == Op::kNamedSet && t_[t_.kid(n, 1)].detail == 'R';
+  return of_reals ? t_.kid(n, 0) : n;
 }
 
 // {...}: only a group, or a set when there is more than one element.
@@ -361,7 +375,8 @@ NodeId parse_answer(Tree& tree, std::string_view text, const Profile& profile, s
   why.clear();
   while (!text.empty() && std::string_view(" \t\r\n*_`\"").find(text.front()) != std::string_view::npos)
     text.remove_prefix(1);
-  while (!text.empty() && std::string_view(" \t\r\n*_`\".").find(text.back()) != std::string_view::npos)
+  while (!text.empty() && std::string_view(" \t\r\n*_`\".").find(text.back()) != std::string_view::npos &&
+         !text.ends_with("..."))
     text.remove_suffix(1);
   if (text.empty()) {
     why = "empty";
@@ -369,6 +384,8 @@ NodeId parse_answer(Tree& tree, std::string_view text, const Profile& profile, s
   }
   std::vector<Token> tokens;
   if (!lex(text, tokens, why)) return kNone;
+  turn_french_brackets(tokens);
+  merge_named_quantities(tokens);
   Parser parser(tree, tokens, profile, why);
   NodeId root = parser.answer();
   if (root != kNone) return root;

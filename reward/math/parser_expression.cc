@@ -13,6 +13,7 @@ NodeId Parser::sum() {
   if (first == kNone) return kNone;
   std::vector<NodeId> terms{first};
   while (at('+') || at('-') || at(kPm) || at(kMp)) {
+    if (at('-') && peek().in_text && peek(1).kind == Tok::kWord) return fail("a hyphen between words");
     int sign = peek().code;
     at_++;
     NodeId term = product();
@@ -160,7 +161,12 @@ NodeId Parser::juxtaposed() {
     factors.push_back(next);
     if (!starts_operand()) break;
   }
-  if (names_a_point(factors)) return factors[1];
+  if (names_a_point(factors)) {
+    const std::string& name = t_.name(factors[0]);
+    const Node tuple = t_[factors[1]];
+    const bool counts = tuple.count == 2 && (name == "C" || name == "P");
+    return counts ? t_.add(Op::kTuple, t_.kids(factors[1]), name == "C" ? kChosen : kArranged) : factors[1];
+  }
   for (NodeId& f : factors) {
     if (factors.size() > 1) f = grouped(f);
     if (factors.size() > 1 && !in_expression(f)) return kNone;
@@ -244,8 +250,7 @@ NodeId Parser::postfix(NodeId base) {
       base = t_.add(Op::kPercent, {base});
     } else if (at(kDegreeSign)) {
       at_++;
-      // 20 °C, 68 °F: a unit, not an angle.
-      base = t_.add(Op::kDegree, {base});
+      base = degrees(base);
     } else if (at('\'') && t_.op(base) == Op::kSymbol) {
       at_++;
       base = t_.symbol(t_.name(base) + "'");
@@ -256,6 +261,14 @@ NodeId Parser::postfix(NodeId base) {
   return base;
 }
 
+// Behind a degree sign. 20 °C, 68 °F: a unit, not an angle.
+NodeId Parser::degrees(NodeId base) {
+  const std::string scale = peek().kind == Tok::kLetter && !at('(', 1) ? temperature(peek()) : "";
+  if (scale.empty()) return t_.add(Op::kDegree, {base});
+  at_++;
+  return t_.add(Op::kUnit, {base}, 0, t_.intern(scale));
+}
+
 // base ^ something, where degrees, primes and transposition are written as powers too.
 NodeId Parser::raised(NodeId base) {
   at_++;
@@ -263,7 +276,7 @@ NodeId Parser::raised(NodeId base) {
   bool alone = inside == 0 || at('}', 2);
   if (alone && at(kDegreeSign, inside)) {
     at_ += inside == 0 ? 1 : 3;
-    return t_.add(Op::kDegree, {base});
+    return degrees(base);
   }
   if (alone && at('\'', inside)) {
     at_ += inside == 0 ? 1 : 3;
@@ -312,8 +325,10 @@ NodeId Parser::exponent() {
 
 // x_1 is one name; 101_2 is a number in base two.
 NodeId Parser::subscripted(NodeId base) {
-  if (t_.op(base) == Op::kNumber && at_ > 0 && tokens_[at_ - 1].kind == Tok::kNumber) {
-    std::string digits = tokens_[at_ - 1].text;
+  const bool in_brackets = at_ > 2 && tokens_[at_ - 1].is(')') && tokens_[at_ - 3].is('(');  // (101)_2
+  const size_t digits_at = in_brackets ? at_ - 2 : at_ - 1;
+  if (t_.op(base) == Op::kNumber && at_ > 0 && tokens_[digits_at].kind == Tok::kNumber) {
+    std::string digits = tokens_[digits_at].text;
     at_++;
     NodeId b = argument();
     if (b == kNone) return kNone;

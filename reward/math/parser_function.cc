@@ -30,10 +30,12 @@ NodeId Parser::argument() {
 
 NodeId Parser::fraction() {
   auto letter_d = [&](size_t ahead) { return peek(ahead).kind == Tok::kLetter && peek(ahead).text == "d"; };
-  if (at('{') && letter_d(1) && at('}', 2) && at('{', 3) && letter_d(4) && peek(5).kind == Tok::kLetter && at('}', 6)) {
+  const bool total = letter_d(1) && letter_d(4);
+  const bool partial = peek(1).text == "partial" && peek(4).text == "partial";
+  if (at('{') && (total || partial) && at('}', 2) && at('{', 3) && peek(5).kind == Tok::kLetter && at('}', 6)) {
     const std::string variable(peek(5).text);
     at_ += 7;
-    return derivative(variable);
+    return derivative(variable, partial);
   }
   NodeId above = argument();
   if (above == kNone) return kNone;
@@ -47,10 +49,10 @@ NodeId Parser::fraction() {
   return t_.add(Op::kDiv, {above, below});
 }
 
-NodeId Parser::derivative(const std::string& variable) {
+NodeId Parser::derivative(const std::string& variable, bool partial) {
   NodeId body = juxtaposed();
   if (body == kNone || !in_expression(body)) return kNone;
-  return t_.add(Op::kDerivative, {body, t_.symbol(variable)});
+  return t_.add(Op::kDerivative, {body, t_.symbol(variable)}, partial ? 1 : 0);
 }
 
 NodeId Parser::root() {
@@ -90,6 +92,7 @@ bool inverse_of(Fn fn, Fn& inverse) {
 NodeId Parser::function() {
   if (!enter()) return kNone;
   Fn fn = static_cast<Fn>(peek().code);
+  const bool cis = peek().text == "cis";
   bool common_log = fn == Fn::kLog;
   at_++;
   NodeId power = kNone, base = kNone;
@@ -126,6 +129,12 @@ NodeId Parser::function() {
       leave();
       return power == kNone ? of_polynomials : t_.add(Op::kPow, {of_polynomials, power});
     }
+  }
+  if (cis) {  // cos x + i sin x
+    const NodeId imaginary = t_.add(Op::kMul, {t_.add(Op::kI, {}), t_.function(Fn::kSin, {arguments[0]})});
+    const NodeId value = t_.add(Op::kAdd, {t_.function(Fn::kCos, {arguments[0]}), imaginary});
+    leave();
+    return power == kNone ? value : t_.add(Op::kPow, {value, power});
   }
   if (common_log) arguments.push_back(base == kNone ? t_.integer(10) : base);
   NodeId value = t_.add(Op::kFunction, arguments, static_cast<uint8_t>(fn));
@@ -263,6 +272,13 @@ NodeId Parser::environment() {
 
 NodeId Parser::matrix_rows(const std::string& env) {
   bool is_matrix = env.find("matrix") != std::string::npos || env == "array";
+  if (env.rfind("align", 0) == 0 || env == "split" || env == "gathered") {  // there & only marks a column to align at
+    size_t end = at_;
+    while (end < tokens_.size() && tokens_[end].kind != Tok::kEnd) end++;
+    auto begin = tokens_.begin() + static_cast<std::ptrdiff_t>(at_);
+    auto stop = tokens_.begin() + static_cast<std::ptrdiff_t>(end);
+    tokens_.erase(std::remove_if(begin, stop, [](const Token& t) { return t.is('&'); }), stop);
+  }
   std::vector<NodeId> cells;
   size_t columns = 0, in_row = 0;
   bool outer = in_matrix_, outer_builder = in_builder_;
@@ -302,7 +318,26 @@ NodeId Parser::matrix_rows(const std::string& env) {
   if (!is_matrix)
     return done(cells.size() == 1 ? cells[0] : t_.add(Op::kList, cells, static_cast<uint8_t>(Joint::kAnd)));
   NodeId matrix = t_.add(Op::kMatrix, cells, 0, static_cast<uint32_t>(columns));
-  return done(env == "vmatrix" ? t_.function(Fn::kDeterminant, {matrix}) : matrix);
+  return done(env == "vmatrix" ? determinant(matrix) : matrix);
+}
+
+// Written out along the first row for up to four rows.
+NodeId Parser::determinant(NodeId matrix) {
+  const uint32_t n = t_[matrix].payload;
+  constexpr uint32_t kMaxRows = 4;
+  if (n == 0 || n > kMaxRows || t_.count(matrix) != n * n || t_.full()) return t_.function(Fn::kDeterminant, {matrix});
+  if (n == 1) return t_.kid(matrix, 0);
+  std::vector<NodeId> terms;
+  for (uint32_t c = 0; c < n; c++) {
+    std::vector<NodeId> rest;
+    for (uint32_t i = n; i < n * n; i++) {
+      if (i % n != c) rest.push_back(t_.kid(matrix, i));
+    }
+    const NodeId minor = determinant(t_.add(Op::kMatrix, rest, 0, n - 1));
+    const NodeId term = t_.add(Op::kMul, {t_.kid(matrix, c), minor});
+    terms.push_back(c % 2 == 0 ? term : t_.add(Op::kNeg, {term}));
+  }
+  return t_.add(Op::kAdd, terms);
 }
 
 }  // namespace fulmen::reward::math

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "reward/math/parser_state.h"
+#include "reward/math/units.h"
 
 namespace fulmen::reward::math {
 
@@ -197,8 +198,9 @@ NodeId Parser::sign_operand() {
       return name.empty() ? fail("a variable without name") : t_.symbol(name);
     }
     case kDollarSign: {
-      NodeId value = juxtaposed();
-      return value == kNone ? kNone : t_.add(Op::kUnit, {value}, 0, t_.intern("dollar"));
+      const std::string unit = currency(tokens_[at_ - 1]);
+      NodeId value = signed_factor();
+      return value == kNone ? kNone : t_.add(Op::kUnit, {value}, 0, t_.intern(fold_unit(unit)));
     }
     default:
       at_--;
@@ -228,7 +230,7 @@ NodeId Parser::absolute(int closing) {
   if (value == kNone) return kNone;
   if (!take(closing) && !take('|') && !take(kCloseAbs)) return fail("a bar is not closed");
   if (!in_expression(value)) return kNone;
-  if (t_.op(value) == Op::kMatrix) return t_.function(Fn::kDeterminant, {value});
+  if (t_.op(value) == Op::kMatrix) return determinant(value);
   return t_.function(Fn::kAbs, {value});
 }
 

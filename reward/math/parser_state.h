@@ -11,6 +11,14 @@
 
 namespace fulmen::reward::math {
 
+// parser_prepare.cc: what is easier seen in the tokens than in a grammar.
+// ]1, 2[ becomes (1, 2).
+void turn_french_brackets(std::vector<Token>& tokens);
+// P(X = 1), E[X], f(2) before an equals sign become one name.
+void merge_named_quantities(std::vector<Token>& tokens);
+std::string currency(const Token& t);     // of a dollar sign and its like: the unit
+std::string temperature(const Token& t);  // "celsius", "fahrenheit" for what may follow a degree sign, or ""
+
 class Parser {
  public:
   Parser(Tree& tree, std::vector<Token>& tokens, const Profile& profile, std::string& why)
@@ -39,6 +47,7 @@ class Parser {
   NodeId bracketed(int open);
   NodeId set_braces();
   NodeId plain_braces();
+  NodeId real_element(NodeId n) const;
   bool is_relation_sign(const Token& t, Rel& rel) const;
 
   // parser_expression.cc
@@ -54,6 +63,7 @@ class Parser {
   NodeId postfix(NodeId base);
   NodeId exponent();
   NodeId raised(NodeId base);
+  NodeId degrees(NodeId base);
   NodeId subscripted(NodeId base);
   std::string raw_group();
   bool starts_operand() const;
@@ -71,7 +81,7 @@ class Parser {
   // parser_function.cc
   NodeId argument();  // of \frac and its like: a group or one character
   NodeId fraction();
-  NodeId derivative(const std::string& variable);
+  NodeId derivative(const std::string& variable, bool partial);
   NodeId root();
   NodeId function();
   NodeId function_argument(Fn fn, std::vector<NodeId>& arguments);
@@ -80,6 +90,7 @@ class Parser {
   NodeId limit();
   NodeId environment();
   NodeId matrix_rows(const std::string& env);
+  NodeId determinant(NodeId matrix);
 
   // state
   const Token& peek(size_t ahead = 0) const {

@@ -80,7 +80,13 @@ class Membership {
         return satisfies(n, position);
       case Op::kList:
       case Op::kSet: {
+        // x >= 2, x != 3: both at once, where x = 2, x = 3 is either.
         bool all = t_.op(n) == Op::kList && t_[n].detail == static_cast<uint8_t>(Joint::kAnd);
+        for (uint32_t i = 0; t_.op(n) == Op::kList && i < t_.count(n); i++) {
+          const NodeId k = t_.kid(n, i);
+          all |= t_[n].detail == static_cast<uint8_t>(Joint::kComma) && t_.op(k) == Op::kRelation &&
+                 t_.signs_of(k)[0] == Rel::kNe;
+        }
         for (uint32_t i = 0; i < t_.count(n); i++) {
           if (has(t_.kid(n, i), position) != all) return !all;
         }

@@ -14,6 +14,16 @@ bool Comparison::bare(NodeId n) const {
     case Op::kSymbol:
     case Op::kText:
       return true;
+    case Op::kLimit:  // \lim f(x)
+      return t_.op(t_.kid(n, 0)) == Op::kApply;
+    case Op::kFunction: {  // |AB|, |\vec{a}|, \det A; but |x| = 3 is an equation
+      if (t_.fn(n) == Fn::kDeterminant) return bare(t_.kid(n, 0));
+      const NodeId inside = t_.kid(n, 0);
+      if (t_.fn(n) != Fn::kAbs || !bare(inside)) return false;
+      if (t_.op(inside) == Op::kMul) return true;
+      const std::string name = t_.op(inside) == Op::kSymbol ? t_.name(inside) : "";
+      return !name.empty() && (name.back() == '}' || (name[0] >= 'A' && name[0] <= 'Z'));
+    }
     case Op::kUnit:  // \angle ABC: a letter and words
       return t_.op(t_.kid(n, 0)) == Op::kSymbol;
     case Op::kDiv: {  // dy/dx
@@ -43,7 +53,7 @@ bool Comparison::bare(NodeId n) const {
         }
         if (t_.op(k) != Op::kSymbol) return false;
         const std::string& name = t_.name(k);
-        angle |= name == "angle" || name == "triangle";
+        angle |= name == "angle" || name == "triangle" || (name == "dim" && k == kids[0]);
         capitals &= name.size() == 1 && name[0] >= 'A' && name[0] <= 'Z';
       }
       return capitals || angle || inverse;
@@ -114,6 +124,11 @@ bool Comparison::approximates(NodeId exact, NodeId decimal) {
          high <= 0;
 }
 
+// f(2), P(X = 1): one name made of several tokens.
+bool Comparison::is_value_name(NodeId n) const {
+  return t_.op(n) == Op::kSymbol && t_.name(n).find('(') != std::string::npos;
+}
+
 Same Comparison::relations(NodeId a, NodeId b, int depth) {
   NodeId first = kNone, second = kNone;
   NodeId p = without_name(a, true, first), q = without_name(b, false, second);
@@ -126,6 +141,12 @@ Same Comparison::relations(NodeId a, NodeId b, int depth) {
       if (swapped) return said(Same::kYes, "equation");
       if (t_.op(a) != Op::kRelation || t_.op(b) != Op::kRelation || !has_names(t_, p))
         return said(Same::kNo, "values of different names");
+    } else if (first != kNone && second != kNone && t_.op(first) == Op::kApply && t_.op(second) == Op::kApply &&
+               t_.name(first) != t_.name(second)) {
+      return said(Same::kNo, "values of different functions");
+    } else if (first != kNone && second != kNone && (is_value_name(first) != is_value_name(second)) &&
+               (t_.op(first) == Op::kApply || t_.op(second) == Op::kApply)) {
+      return said(Same::kNo, "a value and a function");
     } else {
       return any(p, q, depth + 1);
     }
@@ -143,10 +164,59 @@ Same Comparison::relations(NodeId a, NodeId b, int depth) {
   // One side is a value: a condition may be a set.
   bool answer_is_relation = relation_b || (t_.op(q) != Op::kRelation && t_.op(b) == Op::kRelation);
   NodeId left = relation_a ? a : p, right = relation_b ? b : q;
-  if (answer_is_relation && relation_b && !profile_.relation_for_set) return said(Same::kNo, "a relation for a set");
+  std::string condition;
+  if (answer_is_relation && relation_b && !profile_.relation_for_set && !is_condition(t_, a, condition))
+    return said(Same::kNo, "a relation for a set");
   bool set_like = is_real_set(t_, left) && is_real_set(t_, right);
-  if (!set_like) return said(Same::kNo, "a relation and a value");
-  return sets(left, right, depth);
+  if (set_like) return sets(left, right, depth);
+  const NodeId x = as_interval(left, right), y = as_interval(right, left);
+  if (x == kNone || y == kNone || (x == left && y == right)) return said(Same::kNo, "a relation and a value");
+  return unions(x, y, depth);
+}
+
+// a < x < b, x >= a, x < a or x > b with bounds that have names themselves, as intervals of x; `other` says nothing of
+// x. Sets come back as they are; kNone for anything else.
+NodeId Comparison::as_interval(NodeId relation, NodeId other) {
+  const Op op = t_.op(relation);
+  if (op == Op::kInterval || op == Op::kUnion || (op == Op::kTuple && t_.count(relation) == 2)) return relation;
+  if (op == Op::kList && t_[relation].detail == static_cast<uint8_t>(Joint::kOr)) {
+    NodeId all = kNone;
+    for (NodeId k : t_.kids(relation)) {
+      const NodeId piece = as_interval(k, other);
+      if (piece == kNone || t_.op(k) != Op::kRelation) return kNone;
+      all = all == kNone ? piece : t_.add(Op::kUnion, {all, piece});
+    }
+    return all;
+  }
+  if (op != Op::kRelation) return kNone;
+  const std::vector<Rel> signs = t_.signs_of(relation);
+  std::vector<NodeId> chain = t_.kids(relation);
+  auto variable = [&](NodeId n) {
+    if (t_.op(n) != Op::kSymbol) return false;
+    size_t uses = 0;
+    auto count = [&](auto&& self, NodeId k) -> void {
+      uses += same_tree(t_, n, k);
+      for (uint32_t i = 0; i < t_.count(k); i++) self(self, t_.kid(k, i));
+    };
+    count(count, relation);
+    count(count, other);
+    return uses == 1;
+  };
+  auto below = [](Rel r) { return r == Rel::kLt || r == Rel::kLe; };
+  auto above = [](Rel r) { return r == Rel::kGt || r == Rel::kGe; };
+  const NodeId infinity = t_.add(Op::kInfinity, {});
+  NodeId low = t_.add(Op::kNeg, {infinity}), high = infinity;
+  uint8_t closed = 0;
+  for (size_t i = 0; i < signs.size(); i++) {
+    const size_t middle = chain.size() == 3 ? 1 : variable(chain[0]) ? 0 : 1;
+    if (chain.size() > 3 || !variable(chain[middle]) || (!below(signs[i]) && !above(signs[i]))) return kNone;
+    const bool behind = i == middle;  // the bound stands behind the name
+    const NodeId bound = chain[behind ? i + 1 : i];
+    const bool is_high = below(signs[i]) == behind;
+    (is_high ? high : low) = bound;
+    if (signs[i] == Rel::kLe || signs[i] == Rel::kGe) closed = static_cast<uint8_t>(closed | (is_high ? 2 : 1));
+  }
+  return closed == 0 ? t_.add(Op::kTuple, {low, high}) : t_.add(Op::kInterval, {low, high}, closed);
 }
 
 NodeId Comparison::difference(NodeId relation) {

@@ -91,6 +91,9 @@ bool Scalars::divides_by_zero(NodeId n) {
 
 Same Scalars::by_infinity(NodeId a, NodeId b) {
   int x = sign_of_infinity(t_, a), y = sign_of_infinity(t_, b);
+  for (Op op : {Op::kLimit, Op::kIntegral, Op::kSum, Op::kProduct}) {  // any of these may be infinite
+    if (contains(t_, x != 0 ? b : a, op)) return decided(Same::kUndecided, "infinity");
+  }
   return decided(x != 0 && x == y ? Same::kYes : Same::kNo, "infinity");
 }
 
@@ -98,6 +101,20 @@ namespace {
 
 // The real part of what an expression without i is meant to be: no imaginary part.
 bool surely_not_real(const Ball& b) { return !arb_contains_zero(acb_imagref(b.get())); }
+
+// ln or log of something with names, and no |x| anywhere, which would be there to keep the sign.
+bool has_logarithm(const Tree& t, NodeId n) {
+  bool found = false, absolute = false;
+  auto look = [&](auto&& self, NodeId k) -> void {
+    if (t.op(k) == Op::kFunction) {
+      found |= (t.fn(k) == Fn::kLn || t.fn(k) == Fn::kLog) && has_names(t, k);
+      absolute |= t.fn(k) == Fn::kAbs;
+    }
+    for (uint32_t i = 0; i < t.count(k); i++) self(self, t.kid(k, i));
+  };
+  look(look, n);
+  return found && !absolute;
+}
 
 bool tight(const Ball& a, const Ball& b, slong bits) {
   Ball difference;
@@ -121,34 +138,38 @@ bool tight(const Ball& a, const Ball& b, slong bits) {
 
 }  // namespace
 
-// kNo: surely different there. kYes: balls of 512 bits overlap and are small. `used` is false where one side is
-// undefined or the ground truth is not real.
-Same Scalars::at_point(NodeId a, NodeId b, uint64_t seed, int point, bool real_only, bool& used) {
-  constexpr slong kFirst = 128, kSecond = 512, kAgree = 300;
+// kNo: surely different there. kYes: balls of 512 (256) bits overlap and are small. `used` is false where one side is
+// undefined or the ground truth (with `both_real`: either) is not real.
+Same Scalars::at_point(NodeId a, NodeId b, uint64_t seed, int point, bool real_only, bool both_real, bool& used) {
+  const bool integral = contains(t_, a, Op::kIntegral) || contains(t_, b, Op::kIntegral);  // dear at many bits
+  constexpr slong kFirst = 128;
+  const slong second = integral ? 256 : 512, agree = integral ? 180 : 300;
   used = false;
   Ball x, y;
   Balls rough(t_, work_, kFirst, seed, point);
   if (!rough.value(a, x) || !rough.value(b, y)) return Same::kUndecided;
-  if (real_only && surely_not_real(x)) return Same::kUndecided;
+  if (real_only && (surely_not_real(x) || (both_real && surely_not_real(y)))) return Same::kUndecided;
   used = true;
   if (!acb_overlaps(x.get(), y.get())) return Same::kNo;
-  Balls fine(t_, work_, kSecond, seed, point);
+  Balls fine(t_, work_, second, seed, point);
   if (!fine.value(a, x) || !fine.value(b, y)) return Same::kUndecided;
   if (!acb_overlaps(x.get(), y.get())) return Same::kNo;
-  return tight(x, y, kAgree) ? Same::kYes : Same::kUndecided;
+  return tight(x, y, agree) ? Same::kYes : Same::kUndecided;
 }
 
 Same Scalars::by_balls(NodeId a, NodeId b, uint64_t seed) {
   constexpr const char* kHow = "ball arithmetic";
   bool used = false;
-  if (!has_names(t_, a) && !has_names(t_, b)) return decided(at_point(a, b, seed, 0, false, used), kHow);
+  if (!has_names(t_, a) && !has_names(t_, b)) return decided(at_point(a, b, seed, 0, false, false, used), kHow);
   constexpr int kPoints = 8, kEnough = 3;
   bool real_only = !contains(t_, a, Op::kI);
+  // ln(ab) = ln a + ln b where both sides are real: whoever writes logarithms means positive numbers.
+  const bool logarithms = has_logarithm(t_, a) && has_logarithm(t_, b);
   for (int pass = real_only ? 0 : 1; pass < 2; pass++) {
     int agreed = 0;
     bool doubt = false;
     for (int point = 0; point < kPoints && !work_.exhausted(); point++) {
-      Same s = at_point(a, b, seed, point, pass == 0, used);
+      Same s = at_point(a, b, seed, point, pass == 0, logarithms, used);
       if (!used) continue;
       if (s == Same::kNo) return decided(Same::kNo, kHow);
       if (s == Same::kUndecided) doubt = true;

@@ -32,7 +32,7 @@ class Scalars {
   bool divides_by_zero(NodeId n);
   Same by_infinity(NodeId a, NodeId b);
   Same by_balls(NodeId a, NodeId b, uint64_t seed);
-  Same at_point(NodeId a, NodeId b, uint64_t seed, int point, bool real_only, bool& used);
+  Same at_point(NodeId a, NodeId b, uint64_t seed, int point, bool real_only, bool both_real, bool& used);
   bool rounds_to(NodeId a, NodeId b);
 
   const Tree& t_;

@@ -50,7 +50,24 @@ const std::unordered_map<std::string_view, Measure>& measures() {
                                                                        {"am", {'A', 1, 1}},
                                                                        {"pm", {'P', 1, 1}},
                                                                        {"year", {'y', 12, 1}},
-                                                                       {"month", {'y', 1, 1}}};
+                                                                       {"month", {'y', 1, 1}},
+                                                                       {"euro", {'e', 1, 1}},
+                                                                       {"sterling", {'s', 1, 1}},
+                                                                       {"yen", {'Y', 1, 1}},
+                                                                       {"rupee", {'r', 1, 1}},
+                                                                       {"won", {'w', 1, 1}},
+                                                                       {"celsius", {'C', 1, 1}},
+                                                                       {"fahrenheit", {'F', 1, 1}},
+                                                                       {"n", {'N', 1, 1}},
+                                                                       {"j", {'J', 1, 1}},
+                                                                       {"kj", {'J', 1000, 1}},
+                                                                       {"w", {'W', 1, 1}},
+                                                                       {"kw", {'W', 1000, 1}},
+                                                                       {"volt", {'V', 1, 1}},
+                                                                       {"pa", {'p', 1, 1}},
+                                                                       {"kpa", {'p', 1000, 1}},
+                                                                       {"hz", {'H', 1, 1}},
+                                                                       {"khz", {'H', 1000, 1}}};
   return kMeasures;
 }
 
@@ -73,7 +90,10 @@ const std::unordered_map<std::string_view, std::string_view>& aliases() {
       {"usd", "dollar"},     {"bucks", "dollar"},    {"cents", "cent"},      {"years", "year"},
       {"months", "month"},   {"deg", "degree"},      {"degrees", "degree"},  {"sq", "square"},
       {"cu", "cubic"},       {"kmh", "km per hour"}, {"kph", "km per hour"}, {"mph", "mile per hour"},
-      {"units", "unit"}};
+      {"units", "unit"},     {"celsius", "celsius"}, {"euros", "euro"},      {"eur", "euro"},
+      {"gbp", "sterling"},   {"rupees", "rupee"},    {"newton", "n"},        {"newtons", "n"},
+      {"joule", "j"},        {"joules", "j"},        {"watt", "w"},          {"watts", "w"},
+      {"v", "volt"}};
   return kAliases;
 }
 
@@ -143,20 +163,21 @@ std::optional<Dimension> dimension(const std::string& unit) {
 }  // namespace
 
 mpq_class scale_word(std::string_view word) {
-  static const std::unordered_map<std::string, long> kScales{
-      {"hundred", 100}, {"thousand", 1000}, {"million", 1000000}, {"billion", 1000000000}, {"trillion", 1000000000000}};
+  static const std::unordered_map<std::string, long> kScales{{"dozen", 12},           {"hundred", 100},
+                                                             {"thousand", 1000},      {"million", 1000000},
+                                                             {"billion", 1000000000}, {"trillion", 1000000000000}};
   auto found = kScales.find(lower(word));
   return found == kScales.end() ? mpq_class(0) : mpq_class(found->second);
 }
 
 bool is_no_unit(std::string_view word) {
   static const std::unordered_set<std::string> kNoUnits{
-      "to",      "but",     "not",      "either",  "maybe",     "nor",       "plus",      "minus",     "times",
-      "hundred", "dozen",   "dozens",   "half",    "halves",    "third",     "thirds",    "quarter",   "quarters",
-      "over",    "more",    "less",     "than",    "with",      "if",        "point",     "between",   "squared",
-      "cubed",   "mod",     "is",       "through", "versus",    "otherwise", "remainder", "factorial", "because",
-      "since",   "which",   "where",    "wrong",   "incorrect", "actually",  "instead",   "or",        "no",
-      "however", "perhaps", "possibly", "except",  "without",   "when"};
+      "to",      "but",      "not",     "either",    "maybe",     "nor",       "plus",      "minus",    "times",
+      "hundred", "dozens",   "half",    "halves",    "third",     "thirds",    "quarter",   "quarters", "over",
+      "more",    "less",     "than",    "with",      "if",        "point",     "between",   "squared",  "cubed",
+      "mod",     "is",       "through", "versus",    "otherwise", "remainder", "factorial", "because",  "since",
+      "which",   "where",    "wrong",   "incorrect", "actually",  "instead",   "or",        "no",       "however",
+      "perhaps", "possibly", "except",  "without",   "when"};
   std::string folded = lower(word);
   return kNoUnits.count(folded) != 0;
 }
@@ -180,7 +201,8 @@ std::string fold_unit(std::string_view unit) {
 
 UnitMatch match_units(const std::string& a, const std::string& b, mpq_class& factor) {
   factor = 1;
-  if (a == b) return UnitMatch::kSame;
+  const bool pounds = (a == "sterling" && b == "lb") || (a == "lb" && b == "sterling");  // 5 pounds may be money
+  if (a == b || pounds) return UnitMatch::kSame;
   std::optional<Dimension> x = dimension(a), y = dimension(b);
   if (!x || !y) return UnitMatch::kUnrelated;
   if (x->top.kind != y->top.kind || x->power != y->power || x->per.has_value() != y->per.has_value())
@@ -210,6 +232,10 @@ std::string fold_words(const std::vector<Token>& tokens, size_t begin, size_t en
       case Tok::kLetter:
         part = t.text;
         glued = !t.space && i > begin && tokens[i - 1].kind == Tok::kLetter;
+        if (glued && !out.empty()) {  // II is a word as any other
+          out.back() = static_cast<char>(std::tolower(static_cast<unsigned char>(out.back())));
+          part = lower(part);
+        }
         break;
       case Tok::kNumber:
         part = t.text;
@@ -253,8 +279,17 @@ NodeId phrase(Tree& tree, const std::string& folded) {
                                                            "reals"};
   static const std::unordered_set<std::string_view> kUndefined{"undefined", "does not exist", "dne", "not defined",
                                                                "nonexistent"};
+  static const std::unordered_map<std::string_view, long> kTens{{"thirty", 30}, {"forty", 40},   {"fifty", 50},
+                                                                {"sixty", 60},  {"seventy", 70}, {"eighty", 80},
+                                                                {"ninety", 90}, {"twenty", 20}};
   auto number = kNumbers.find(folded);
   if (number != kNumbers.end()) return tree.integer(number->second);
+  const size_t blank = folded.find(' ');  // twenty one
+  const auto tens = kTens.find(std::string_view(folded).substr(0, blank));
+  if (tens != kTens.end()) {
+    const auto ones = kNumbers.find(blank == std::string::npos ? "zero" : std::string_view(folded).substr(blank + 1));
+    if (ones != kNumbers.end() && ones->second < 10) return tree.integer(tens->second + ones->second);
+  }
   if (kEmpty.count(folded) != 0) return tree.add(Op::kNamedSet, {}, '0');
   if (kReals.count(folded) != 0) return tree.add(Op::kNamedSet, {}, 'R');
   if (kUndefined.count(folded) != 0) return tree.text("undefined");

@@ -143,7 +143,7 @@ TEST(ScoreLines, KindOrDataSourceFindsTheFunction) {
                  "\n"
                  R"({"data_source":"moon","response":"#### 42","ground_truth":"42"})",
                  {"auto"});
-  EXPECT_EQ(v.at(0)["version"], "math-3(strict)");
+  EXPECT_EQ(v.at(0)["version"], "math-4(strict)");
   EXPECT_EQ(v.at(1)["components"], json({{"format", 1.0}}));
   EXPECT_EQ(v.at(2)["score"], 1.0);
   EXPECT_EQ(v.at(3)["verdict"], "error");

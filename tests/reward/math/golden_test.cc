@@ -68,7 +68,7 @@ TEST(MathGolden, EveryProfileGivesItsOwnVerdict) {
       checked++;
     }
   }
-  EXPECT_GT(checked, 1800u);
+  EXPECT_GT(checked, 2400u);
 }
 
 TEST(MathGolden, NoExploitGetsAVerdictAgainstItsLabel) {
