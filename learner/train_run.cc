@@ -200,9 +200,9 @@ class TrainRun {
     }
   }
 
-  void one_step(base::Metrics& m) {
+  // The groups of the next step, generated and scored.
+  std::vector<Episode> generate(std::vector<PromptRecord>& records, StepCounts& counts) {
     const int P = config_.algorithm.prompts_per_step;
-    std::vector<PromptRecord> records;
     std::vector<GroupJob> jobs;
     for (int i = 0; i < P; ++i) {
       const int64_t n = state_.step * P + i;
@@ -212,36 +212,41 @@ class TrainRun {
       jobs.push_back(
           {static_cast<uint64_t>(n), static_cast<size_t>(i), records.back(), config_.algorithm.samples_per_prompt});
     }
-    const std::string title = fmt::format("step {}", state_.step + 1);
+    base::Progress progress(fmt::format("step {} generate", state_.step + 1),
+                            static_cast<int64_t>(P) * config_.algorithm.samples_per_prompt);
+    return conductor_->run(jobs,
+                           {.temperature = config_.rollout.temperature,
+                            .max_new_tokens = config_.rollout.max_new_tokens,
+                            .seed = static_cast<uint64_t>(config_.run.seed)},
+                           counts, [&](int64_t done, int64_t, int64_t tokens, int64_t) {
+                             progress.update(done, base::format_count(static_cast<double>(tokens)) + " tokens");
+                             ranks_->check();
+                           });
+  }
+
+  UpdateResult update_weights(std::span<Episode> episodes) {
+    UpdateResult update;
+    base::Progress progress(fmt::format("step {} update", state_.step + 1), 1);
+    on_all_ranks([&] {
+      ranks_->begin_update(episodes);
+      update = rl_update(config_, episodes, *parts_.trainer, [&](int64_t done, int64_t) {
+        progress.update(0, base::format_count(static_cast<double>(done)) + " rows");
+      });
+    });
+    return update;
+  }
+
+  void one_step(base::Metrics& m) {
+    std::vector<PromptRecord> records;
     StepCounts counts;
-    std::vector<Episode> episodes;
-    {
-      base::Progress progress(title + " generate", static_cast<int64_t>(P) * config_.algorithm.samples_per_prompt);
-      episodes = conductor_->run(jobs,
-                                 {.temperature = config_.rollout.temperature,
-                                  .max_new_tokens = config_.rollout.max_new_tokens,
-                                  .seed = static_cast<uint64_t>(config_.run.seed)},
-                                 counts, [&](int64_t done, int64_t, int64_t tokens, int64_t) {
-                                   progress.update(done, base::format_count(static_cast<double>(tokens)) + " tokens");
-                                   ranks_->check();
-                                 });
-    }
+    std::vector<Episode> episodes = generate(records, counts);
     raise_alarm(health_.add_step(episodes, m));
     const AdvantageCounts advantages =
         assign_advantages(episodes, {.by_std = config_.algorithm.advantage_std,
                                      .drop_zero_variance = config_.algorithm.drop_zero_variance,
                                      .mask_truncated = config_.algorithm.mask_truncated,
                                      .unparsable_is_zero = config_.reward.unparsable == "zero"});
-    UpdateResult update;
-    {
-      base::Progress progress(title + " update", 1);
-      on_all_ranks([&] {
-        ranks_->begin_update(episodes);
-        update = rl_update(config_, episodes, *parts_.trainer, [&](int64_t done, int64_t) {
-          progress.update(0, base::format_count(static_cast<double>(done)) + " rows");
-        });
-      });
-    }
+    const UpdateResult update = update_weights(episodes);
     explain_disagreement(update);
     ++state_.step;
     write_episodes(fmt::format("{}/episodes/step_{}.jsonl", config_.run.dir, state_.step), state_.step, episodes,

@@ -1,6 +1,6 @@
 #pragma once
 // How every program of Fulmen begins and ends: its words are read, help goes to stdout, and whatever goes wrong is one
-// line on stderr with the exit code that DESIGN section 7 gives it.
+// line on stderr.
 
 #include <functional>
 
