@@ -84,6 +84,14 @@ __device__ inline void wgmma_wait() {
   FULMEN_HOPPER(asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kLeft) : "memory");)
 }
 
+// wgmma writes its sums after its statement is over: the compiler must neither read nor move them before this one,
+// which stands behind a wait.
+template <int kValues>
+__device__ inline void wgmma_sums_ready(float (&d)[kValues]) {
+  FULMEN_UNROLL
+  for (int i = 0; i < kValues; ++i) asm volatile("" : "+f"(d[i])::"memory");
+}
+
 #define FULMEN_EIGHT(i)                                                                                       \
   "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), \
       "+f"(d[i + 7])
@@ -134,6 +142,8 @@ using emulation::wgmma_fence;
 using emulation::wgmma_wait;
 inline void barriers_visible() {}
 inline void map_acquire(const CUtensorMap*) {}
+template <int kValues>
+void wgmma_sums_ready(float (&)[kValues]) {}
 template <int kRegisters>
 void give_registers() {}
 template <int kRegisters>

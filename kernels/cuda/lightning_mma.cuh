@@ -13,7 +13,7 @@
 // number of 16-row tiles done at once: 4 for long pieces, 1 for pieces of a few rows, which then pay for 16 rows and
 // not for 64; the order is the same.
 //
-// At D = 128: 106 KB of shared memory and 256 threads, two blocks a multiprocessor; one loads while the other computes.
+// At D = 128: 87 KB of shared memory and 256 threads, two blocks a multiprocessor; one loads while the other computes.
 
 #include "kernels/cuda/tensor.cuh"
 #include "kernels/lightning.h"

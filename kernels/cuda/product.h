@@ -45,8 +45,9 @@ struct Product {
 
 void multiply_fp32(const Product& p, State& state);
 void multiply_bf16(const Product& p, State& state);
-void multiply_mma(const Product& p, State& state);                // mma.sync, any product, tiles of 64 x 64
-void multiply_mma_tiles(const Product& p, State& state);          // mma.sync, p fits_tiles: 128 x 128
+void multiply_mma(const Product& p, State& state);        // mma.sync, any product, tiles of 64 x 64
+void multiply_mma_tiles(const Product& p, State& state);  // mma.sync, p fits_tiles: 128 x 128
+bool fits_tiles(const Product& p);  // is it worth tiles of 128 rows, and can its operands be lines (product_lines.cuh)?
 void multiply_bf16(std::span<const Product> list, State& state);  // of the same a, M, K and groups
 
 // Tiles of rows to launch: each expert's last tile may be partial.

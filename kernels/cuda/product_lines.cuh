@@ -35,9 +35,6 @@ __device__ inline int64_t first_line(const Product& p, int expert) {
   return first;
 }
 
-// Is this product worth tiles of 128 rows, and can its operands be lines?
-bool fits_tiles(const Product& p);
-
 // Products of the same a: rounds it once for all.
 void round_a_once(std::span<Product> list, State::Frame& frame, State& state);
 

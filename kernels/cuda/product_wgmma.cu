@@ -32,8 +32,12 @@ EncodeTiled encode_tiled() {  // of the driver, which this library is not linked
   static const EncodeTiled function = [] {
     void* f = nullptr;
     cudaDriverEntryPointQueryResult found{};
+#if CUDART_VERSION >= 12050
     check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &f, 12000, cudaEnableDefault, &found),
           "cuTensorMapEncodeTiled");
+#else  // gone in CUDA 13
+    check(cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &f, cudaEnableDefault, &found), "cuTensorMapEncodeTiled");
+#endif
     FULMEN_CHECK(f != nullptr && found == cudaDriverEntryPointSuccess,
                  "cuda: this driver has no cuTensorMapEncodeTiled: update it");
     return reinterpret_cast<EncodeTiled>(f);
@@ -154,6 +158,7 @@ __global__ void __launch_bounds__(kThreads, 1)
       if (i > 0 && lane_id() == 0) barrier_arrive(empty + (i - 1) % kDepth);
     }
     wgmma_wait<0>();
+    wgmma_sums_ready(sum);
     write_tile<kColumns>(p, t, sum, wide);
   }
 }

@@ -7,7 +7,7 @@
 
 namespace fulmen::kernels::cuda {
 
-void multiply_wgmma(const Product& p, State& state);  // p fits_tiles (product_lines.cuh)
+void multiply_wgmma(const Product& p, State& state);  // p fits_tiles
 
 // At start-up: multiplies random data of every layout both ways on the device; from then on multiply_bf16 takes wgmma
 // where it fits, if every bit agreed. A device without wgmma (`hopper` false) is not asked. Throws Error if the

@@ -14,6 +14,8 @@ class TestDevice {
   explicit TestDevice(ThreadPool& pool);
   Context& context() { return ctx_; }
   static void set_reverse(bool reverse);  // threads in descending order
+  bool admits_wgmma() const { return true; }
+  static constexpr bool kSmall = true;  // shapes: every instruction is C++ here
 
  private:
   std::unique_ptr<cuda::State> state_;

@@ -1,19 +1,24 @@
 #pragma once
-// The device that the tests of kernels/cuda run on: here a GPU, through the plug-in. The tests hand host pointers to
-// kernels; run.sh makes every `new` managed memory (managed_memory.cc) and every launch wait (CUDA_LAUNCH_BLOCKING).
+// The device that the tests of kernels/cuda run on: here a GPU. The tests hand host pointers to kernels; gpu_test makes
+// every `new` memory that both sides see (managed_memory.cc) and every launch wait (CUDA_LAUNCH_BLOCKING).
 
-#include "kernels/device.h"
+#include "kernels/context.h"
+#include "kernels/cuda/state.h"
 
 namespace fulmen::kernels {
 
 class TestDevice {
  public:
-  explicit TestDevice(ThreadPool& pool) : device_("cuda", pool) {}
-  Context& context() { return device_.context(); }
+  explicit TestDevice(ThreadPool& pool);
+  Context& context() { return ctx_; }
   static void set_reverse(bool) {}  // a GPU has an order of its own
+  bool admits_wgmma() const { return admits_wgmma_; }
+  static constexpr bool kSmall = false;  // shapes
 
  private:
-  Device device_;
+  cuda::State state_{0};
+  Context ctx_;
+  bool admits_wgmma_ = false;
 };
 
 }  // namespace fulmen::kernels

@@ -1,14 +1,13 @@
 // The two bf16 products of kernels/cuda by emulation: wgmma, with its tensor maps, swizzles and descriptors taken
-// apart, gives the bits of mma.sync for every layout, alone and by expert; and it is used only on a device that shows
-// this.
+// apart, gives the bits of mma.sync for every layout, alone and by expert. On a GPU where wgmma was not admitted its
+// place is taken by the tiles of mma.sync.
 
 #include <gtest/gtest.h>
 
 #include "cuda_test_device.h"
-#include "hopper.h"
 #include "kernels/cuda/product_few.h"
-#include "kernels/cuda/product_lines.cuh"
 #include "kernels/cuda/product_wgmma.h"
+#include "tests/kernels/bf16_values.h"
 #include "tests/kernels/properties.h"
 
 namespace fulmen::kernels {
@@ -16,33 +15,21 @@ namespace {
 
 using Ints = std::vector<int32_t>;
 
-class Values {  // that are bf16, in fp32 and in bf16 (at a multiple of 64 bytes)
- public:
-  Values(int64_t n, uint32_t seed) : fp32(normal_bf16(n, seed)), storage_(fp32.size() + 32) {
-    for (size_t i = 0; i < fp32.size(); ++i) bf16()[i] = static_cast<uint16_t>(std::bit_cast<uint32_t>(fp32[i]) >> 16);
-  }
-  uint16_t* bf16() { return storage_.data() + (64 - reinterpret_cast<uintptr_t>(storage_.data()) % 64) % 64 / 2; }
-
-  Floats fp32;
-
- private:
-  std::vector<uint16_t> storage_;
-};
+using Multiply = void (*)(const cuda::Product&, cuda::State&);
 
 class CudaProduct : public ::testing::Test {
  protected:
-  CudaProduct() : machine_(1), device_(machine_.pool) {}
-  ~CudaProduct() override { emulation::set_wgmma_bits(25); }
+  CudaProduct() : machine_(1), device_(machine_.pool) {
+    if (device_.admits_wgmma()) large_[0] = cuda::multiply_wgmma;
+  }
   cuda::State& state() { return cuda::state_of(device_.context()); }
 
   Machine machine_;
   TestDevice device_;
+  Multiply large_[2] = {cuda::multiply_mma_tiles, cuda::multiply_mma_tiles};
 };
 
 // C by one of the kernels, added to what stood there.
-using Multiply = void (*)(const cuda::Product&, cuda::State&);
-constexpr Multiply kLarge[] = {cuda::multiply_wgmma, cuda::multiply_mma_tiles};
-
 Floats result(cuda::Product p, int64_t count, Multiply multiply, cuda::State& state) {
   Floats c = normal_floats(count, 3);
   p.c = c.data();
@@ -63,7 +50,7 @@ TEST_F(CudaProduct, LargeTilesGiveTheBitsOfSmallOnesInEveryLayout) {
           p.b_type = accumulate ? DType::kF32 : DType::kBf16;
           p.b_column = across_b ? 1 : K, p.b_k = across_b ? N : 1;
           ASSERT_TRUE(cuda::fits_tiles(p));
-          for (const Multiply large : kLarge)
+          for (const Multiply large : large_)
             EXPECT_TRUE(same_bits(result(p, M * N, large, state()), result(p, M * N, cuda::multiply_mma, state())))
                 << M << " x " << N << " x " << K << (across_a ? ", a across k" : "")
                 << (across_b ? ", b across k" : "");
@@ -78,7 +65,7 @@ TEST_F(CudaProduct, LongSumsGiveTheBitsOfSmallTiles) {
     cuda::Product p;
     p.M = M, p.N = N, p.K = K, p.c_row = N, p.a = a.fp32.data(), p.a_row = K;
     p.b = b.bf16(), p.b_type = DType::kBf16, p.b_column = K;
-    for (const Multiply large : kLarge)
+    for (const Multiply large : large_)
       EXPECT_TRUE(same_bits(result(p, M * N, large, state()), result(p, M * N, cuda::multiply_mma, state()))) << N;
   }
 }
@@ -97,11 +84,11 @@ TEST_F(CudaProduct, LargeTilesGiveTheBitsOfSmallOnesByExpert) {
   p.b_host = list.data(), p.b = list[0], p.b_type = DType::kBf16;
   p.M = R, p.N = N, p.K = K, p.a = x.fp32.data(), p.a_row = K, p.b_column = K, p.c_row = N;  // y = x w^T
   ASSERT_TRUE(cuda::fits_tiles(p));
-  for (const Multiply large : kLarge)
+  for (const Multiply large : large_)
     EXPECT_TRUE(same_bits(result(p, R * N, large, state()), result(p, R * N, cuda::multiply_mma, state())));
   p.N = K, p.K = N, p.a = dy.fp32.data(), p.a_row = N, p.b_k = K, p.b_column = 1, p.c_row = K;  // dx = dy w
   ASSERT_TRUE(cuda::fits_tiles(p));
-  for (const Multiply large : kLarge)
+  for (const Multiply large : large_)
     EXPECT_TRUE(same_bits(result(p, R * K, large, state()), result(p, R * K, cuda::multiply_mma, state())));
 
   Floats want = normal_floats(E * N * K, 9), got[2] = {want, want};  // dw += dy^T x
@@ -113,7 +100,7 @@ TEST_F(CudaProduct, LargeTilesGiveTheBitsOfSmallOnesByExpert) {
     s.M = N, s.N = K, s.K = R, s.a = dy.fp32.data(), s.a_row = 1, s.a_k = N;
     s.b = x.fp32.data(), s.b_k = K, s.b_column = 1, s.c_row = K, s.accumulate = true;
     ASSERT_TRUE(cuda::fits_tiles(s));
-    (c == &want ? cuda::multiply_mma : kLarge[c - got])(s, state());
+    (c == &want ? cuda::multiply_mma : large_[c - got])(s, state());
   }
   for (const Floats& g : got) EXPECT_TRUE(same_bits(g, want));
 }
@@ -162,7 +149,7 @@ TEST_F(CudaProduct, FewRowsGiveTheBitsOfMany) {
 // Products of one x share a launch (few rows) or the rounding of x (many): the bits of one by one.
 TEST_F(CudaProduct, TogetherGivesTheBitsOfOneByOne) {
   const int64_t K = 72, widths[] = {72, 136, 80};
-  state().set_wgmma_admitted(true);
+  state().set_wgmma_admitted(device_.admits_wgmma());
   std::vector<Values> weights;
   for (const int64_t N : widths) weights.emplace_back(N * K, static_cast<uint32_t>(30 + N));
   for (const int64_t T : {1, 20, 70}) {
@@ -185,7 +172,7 @@ TEST_F(CudaProduct, TogetherGivesTheBitsOfOneByOne) {
 
 TEST_F(CudaProduct, ExpertsTogetherGiveTheBitsOfOneByOne) {
   const int64_t N = 72, K = 80, E = 2;
-  state().set_wgmma_admitted(true);
+  state().set_wgmma_admitted(device_.admits_wgmma());
   std::vector<Values> weights;
   for (uint32_t i = 0; i < 2 * E; ++i) weights.emplace_back(N * K, 40 + i);
   for (const Ints& offset : {Ints{0, 1, 4}, Ints{0, 130, 200}}) {
@@ -204,30 +191,6 @@ TEST_F(CudaProduct, ExpertsTogetherGiveTheBitsOfOneByOne) {
     grouped_linear_forward_together(list, device_.context());
     for (size_t i = 0; i < 2; ++i) EXPECT_TRUE(same_bits(together[i], apart[i])) << R;
   }
-}
-
-// With wgmma admitted a large batch takes it and a row alone does not: the bits do not tell.
-TEST_F(CudaProduct, WgmmaIsAdmittedWhereItsBitsAreThoseOfMmaAndNowhereElse) {
-  const int64_t T = 70, N = 136, K = 104;
-  Values x(T * K, 10), w(N * K, 11);
-  const auto forward = [&](int64_t rows) {
-    Floats y(static_cast<size_t>(rows * N));
-    linear_forward({mat(x.fp32.data(), rows, K), {w.bf16(), DType::kBf16, N, K}, mat(y.data(), rows, N)},
-                   device_.context());
-    return y;
-  };
-  const Floats want = forward(T);
-  cuda::admit_wgmma(state(), false);
-  EXPECT_FALSE(state().wgmma_admitted());
-  cuda::admit_wgmma(state(), true);
-  EXPECT_TRUE(state().wgmma_admitted());
-  EXPECT_TRUE(same_bits(forward(T), want));
-  EXPECT_TRUE(same_bits(forward(1), Floats(want.begin(), want.begin() + N)));
-  emulation::set_wgmma_bits(13);  // as Hopper's fp8 sums
-  EXPECT_FALSE(same_bits(forward(T), want));
-  cuda::admit_wgmma(state(), true);
-  EXPECT_FALSE(state().wgmma_admitted());
-  EXPECT_TRUE(same_bits(forward(T), want));
 }
 
 // The LM head on tensor cores, all three products of it: with wgmma the bits without, near the reference in double by
@@ -254,8 +217,9 @@ TEST_F(CudaProduct, LmHeadIsNearTheReferenceAndWgmmaDoesNotShow) {
                      device_.context());
     return joined({lp, ent, dh, dw});
   };
+  state().set_wgmma_admitted(false);
   const Floats got = run();
-  state().set_wgmma_admitted(true);
+  state().set_wgmma_admitted(device_.admits_wgmma());
   EXPECT_TRUE(same_bits(run(), got));
 
   Doubles want(got.size()), size(got.size());

@@ -13,6 +13,13 @@
 namespace fulmen::kernels {
 namespace {
 
+// Shapes of every test, and those of a model, for which only a GPU is quick enough.
+template <class T>
+std::vector<T> shapes(std::vector<T> all, std::initializer_list<T> of_a_model) {
+  if (!TestDevice::kSmall) all.insert(all.end(), of_a_model);
+  return all;
+}
+
 constexpr double kRounding = 1.0 / 256;  // of a value to bf16, relative
 
 std::vector<Segment> whole(const std::vector<int32_t>& lengths) {
@@ -104,7 +111,7 @@ struct Lightning {
 // Every product that reaches an output was rounded once on its way (p, or the decayed v); with all inputs absolute the
 // CPU sums the sizes of these products. hi + lo of the state and fp32 sums lose far less.
 TEST(CudaTensorLightning, ForwardAndBackwardAreNearFp32) {
-  for (const auto& [H, D] : {std::pair{2, 16}, {1, 48}, {1, 80}, {1, 144}}) {
+  for (const auto& [H, D] : shapes<std::pair<int, int>>({{2, 16}, {1, 48}, {1, 80}, {1, 144}}, {{8, 128}})) {
     const Lightning l(H, D);
     const std::vector<Segment> segments = whole({1, 16, 63, 64, 65, 150});
     const int64_t T = rows_of(segments);
@@ -119,9 +126,11 @@ TEST(CudaTensorLightning, ForwardAndBackwardAreNearFp32) {
 }
 
 TEST(CudaTensorLightning, DecodeAndPrefillInPiecesGiveTheBitsOfThePackedForward) {
-  for (const auto& [H, D, seed] : {std::tuple{2, 32, 3u}, {1, 80, 4u}, {1, 144, 5u}}) {
+  using Shape = std::tuple<int, int, uint32_t>;
+  for (const auto& [H, D, seed] : shapes<Shape>({{2, 32, 3u}, {1, 80, 4u}, {1, 144, 5u}}, {{8, 128, 6u}})) {
     const Lightning l(H, D);
-    const std::vector<int32_t> totals = {200, 70, 139};
+    std::vector<int32_t> totals = {200, 70, 139};
+    if (H == 8) totals = {2500, 700, 1390};  // the packed forward walks the first in groups
     const std::vector<Segment> packed = whole(totals);
     const int64_t T = rows_of(packed);
     const Floats qkv = normal_bf16(T * l.in(), seed);
@@ -253,7 +262,8 @@ struct Softmax {
 // A weight is rounded once, relative to its size: o is within that of the weighted sum of |v|. Scores lose nothing: q
 // is bf16 here. So the log-sum-exp only loses what fp32 does.
 TEST(CudaTensorAttention, ForwardIsNearFp32) {
-  for (const Softmax a : {Softmax{4, 2, 16}, {3, 1, 32}, {2, 2, 80}, {17, 1, 16}, {1, 1, 144}}) {
+  for (const Softmax a :
+       shapes<Softmax>({{4, 2, 16}, {3, 1, 32}, {2, 2, 80}, {17, 1, 16}, {1, 1, 144}}, {{16, 2, 128}})) {
     const std::vector<Segment> segments = whole({1, 64, 70, 130});
     const int64_t T = rows_of(segments);
     const Floats q = normal_bf16(T * a.q_width(), 8), k = normal_bf16(T * a.k_width(), 9);
@@ -269,7 +279,7 @@ TEST(CudaTensorAttention, ForwardIsNearFp32) {
 
 // One long sequence over several splits (decode merges them by a launch of its own) and a short one beside it.
 TEST(CudaTensorAttention, DecodeAndPrefillInPiecesGiveTheBitsOfThePackedForward) {
-  const Softmax a{2, 1, 16};
+  const Softmax a = TestDevice::kSmall ? Softmax{2, 1, 16} : Softmax{16, 2, 128};
   const std::vector<int32_t> totals = {1100, 150};
   const std::vector<Segment> packed = whole(totals);
   const int64_t T = rows_of(packed), pages = 20;
@@ -277,7 +287,7 @@ TEST(CudaTensorAttention, DecodeAndPrefillInPiecesGiveTheBitsOfThePackedForward)
   const Floats v = normal_bf16(T * a.k_width(), 13);
   const Floats want = on_device([&](Context& ctx) { return a.forward(q, k, v, packed, nullptr, ctx); });
   const Floats got = on_device([&](Context& ctx) {
-    std::vector<uint16_t> cache_k(static_cast<size_t>(2 * pages * 64 * a.D), 0xffff), cache_v = cache_k;
+    std::vector<uint16_t> cache_k(static_cast<size_t>(2 * pages * 64 * a.k_width()), 0xffff), cache_v = cache_k;
     std::vector<int32_t> table(static_cast<size_t>(2 * pages));
     for (int32_t p = 0; p < 2 * pages; ++p) table[static_cast<size_t>(p)] = static_cast<int32_t>(2 * pages - 1 - p);
     const PagedKvCache cache{cache_k.data(), cache_v.data(), DType::kBf16, table.data(), pages, table.data()};
@@ -364,7 +374,7 @@ Gradient reference_gradient(const Softmax& a, const Floats& q, const Floats& k, 
 }
 
 TEST(CudaTensorAttention, BackwardIsNearTheReferenceAndASequenceDoesNotDependOnItsPack) {
-  for (const Softmax a : {Softmax{4, 2, 16}, {3, 1, 32}, {1, 1, 80}, {17, 1, 16}}) {
+  for (const Softmax a : shapes<Softmax>({{4, 2, 16}, {3, 1, 32}, {1, 1, 80}, {17, 1, 16}}, {{8, 1, 128}})) {
     const std::vector<Segment> segments = whole({5, 130, 64});
     const int64_t T = rows_of(segments), Q = a.q_width(), K = a.k_width();
     const Floats q = normal_bf16(T * Q, 14), k = normal_bf16(T * K, 15), v = normal_bf16(T * K, 16);

@@ -65,6 +65,11 @@ class Report {
   std::string text_;
 };
 
+class Test {  // of fixtures
+ public:
+  virtual ~Test() = default;
+};
+
 struct Nothing {
   void operator=(const Report&) const {}
 };
@@ -88,13 +93,22 @@ inline AssertionResult truth(const AssertionResult& r) { return r; }
   static void suite##_##name();                                                         \
   static const ::testing::Register suite##_##name##_registered(#suite, #name, suite##_##name); \
   static void suite##_##name()
+#define TEST_F(fixture, name)                                                                    \
+  struct fixture##_##name : fixture {                                                            \
+    void body();                                                                                 \
+    static void run() { fixture##_##name().body(); }                                             \
+  };                                                                                             \
+  static const ::testing::Register fixture##_##name##_registered(#fixture, #name, fixture##_##name::run); \
+  void fixture##_##name::body()
 #define EXPECT_TRUE(x) FULMEN_CHECK_(x, #x)
 #define EXPECT_FALSE(x) FULMEN_CHECK_(!(x), "not " #x)
 #define EXPECT_EQ(a, b) FULMEN_CHECK_((a) == (b), #a " == " #b)
 #define EXPECT_NE(a, b) FULMEN_CHECK_((a) != (b), #a " != " #b)
 #define EXPECT_LE(a, b) FULMEN_CHECK_((a) <= (b), #a " <= " #b)
+#define EXPECT_GE(a, b) FULMEN_CHECK_((a) >= (b), #a " >= " #b)
 #define EXPECT_GT(a, b) FULMEN_CHECK_((a) > (b), #a " > " #b)
 #define EXPECT_NEAR(a, b, e) FULMEN_CHECK_(std::fabs((a) - (b)) <= (e), #a " near " #b)
+#define ASSERT_TRUE(x) FULMEN_ASSERT_(x, #x)
 #define ASSERT_EQ(a, b) FULMEN_ASSERT_((a) == (b), #a " == " #b)
 #define ASSERT_NEAR(a, b, e) FULMEN_ASSERT_(std::fabs((a) - (b)) <= (e), #a " near " #b)
 #define ADD_FAILURE() FULMEN_CHECK_(false, "failure")
