@@ -109,7 +109,7 @@ const void* State::upload(const void* host, size_t bytes) {
   char *from = ring_host_ + ring_used_, *to = ring_device_ + ring_used_;
   ring_used_ += need;
   std::memcpy(from, host, bytes);
-  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_), "upload");
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream()), "upload");  // where its readers go
   return to;
 }
 
