@@ -61,7 +61,7 @@ __attribute__((noinline)) void tile(const TileArgs& g) {
 #pragma GCC unroll 14
   for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
-    for (int v = 0; v < NV; ++v) acc[r][v] = g.load ? load(g.c + r * g.ldc + v * kLanes) : zero();
+    for (int v = 0; v < NV; ++v) acc[r][v] = g.load ? reordered<T>(load(g.c + r * g.ldc + v * kLanes)) : zero();
 #pragma GCC unroll 14
   for (int r = 0; r < MR; ++r)
     for (int v = 0; v < NV; ++v) _mm_prefetch((const char*)(g.c_next + r * g.ldc + v * kLanes), _MM_HINT_T0);
@@ -88,7 +88,7 @@ __attribute__((noinline)) void tile(const TileArgs& g) {
       Vec bv[NV];
 #pragma GCC unroll 8
       for (int v = 0; v < NV; ++v) {
-        bv[v] = load(b + v / 2 * b_panel + v % 2 * kLanes);
+        bv[v] = load_mixed(b + v / 2 * b_panel + v % 2 * kLanes);
         if (MR > 1) keep(bv[v]);  // for few rows GCC would load it again with each of them
       }
 #pragma GCC unroll 14
@@ -104,7 +104,7 @@ __attribute__((noinline)) void tile(const TileArgs& g) {
 #pragma GCC unroll 14
   for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
-    for (int v = 0; v < NV; ++v) store(g.c + r * g.ldc + v * kLanes, acc[r][v]);
+    for (int v = 0; v < NV; ++v) store(g.c + r * g.ldc + v * kLanes, reordered<T>(acc[r][v]));
 }
 
 // of[rows - 1]: the tile of NV columns, for as many rows as fit the register file.
