@@ -9,7 +9,8 @@
 //   run_gemms     (linear.cc) cuts a list of such products into blocks for the threads
 //
 // B comes as weight panels (PackedWeight, f32 or bf16) or as a plain matrix with B(k, n) at b[k * ldb + n]. Panels in
-// f32 are used in place; everything else is packed, some hundred columns at a time, into the scratch of the thread.
+// f32, and in bf16 for few rows, are used in place; everything else is packed, some hundred columns at a time, into the
+// scratch of the thread.
 
 #include <utility>
 
@@ -28,10 +29,11 @@ constexpr int64_t kGroupPanels = 8;
 // Packing takes this many k of every tile or panel in turn: long runs of a row at once, since rows of a matrix lie on
 // different pages, but few rows at once, since rows and tiles at multiples of 4 KiB share the 8 ways of an L1 set.
 constexpr int64_t kPackChunk = 8;
-constexpr int64_t kDirectRows = 3;           // up to here A is read in place: few rows cannot alias in L1
-constexpr int64_t kAheadBytes = 3072;        // prefetch distance in panels that are streamed through once
-constexpr int64_t kAheadRows = 16;           // the same in a matrix
-constexpr int64_t kCachedBytes = 256 << 10;  // weights of one call up to here count as cached
+constexpr int64_t kDirectRows = 3;               // up to here A is read in place: few rows cannot alias in L1
+constexpr int64_t kWidenedRows = 2 * kTileRows;  // up to here widening bf16 in each row tile beats packing it as f32
+constexpr int64_t kAheadBytes = 3072;            // prefetch distance in panels that are streamed through once
+constexpr int64_t kAheadRows = 16;               // the same in a matrix
+constexpr int64_t kCachedBytes = 256 << 10;      // weights of one call up to here count as cached
 
 FULMEN_INLINE int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -170,7 +172,7 @@ constexpr size_t kGemmScratch =  // bytes of memory that Scratch takes
 
 FULMEN_INLINE int64_t panels_of(const Gemm& g) { return ceil_div(g.N, kPanel); }
 
-FULMEN_INLINE bool in_place(const Gemm& g) { return !g.ldb && g.b_dtype == DType::kF32; }
+FULMEN_INLINE bool in_place(const Gemm& g) { return !g.ldb && (g.b_dtype == DType::kF32 || g.M <= kWidenedRows); }
 FULMEN_INLINE int64_t offset_of_b(const Gemm& g, int64_t q, int64_t k) {
   return g.ldb ? k * g.ldb + q * kPanel : (q * g.K + k) * kPanel;
 }
@@ -348,23 +350,25 @@ struct Block {
   int64_t t0, t1, k0, kn;
   const float* a;
 
-  void run(const Gemm& g, int64_t t, int64_t q, const float* b, const float* c_next, const char* pf,
+  template <class T>
+  void run(const Gemm& g, int64_t t, int64_t q, const T* b, const float* c_next, const char* pf,
            int64_t pf_step) const {
     const int64_t m = tiles.begin(t);
-    run_tile<kTileVecs, float, APlace::kPacked, Prefetch::kNextBlock>(
+    run_tile<kTileVecs, T, APlace::kPacked, Prefetch::kNextBlock>(
         {a + (m - tiles.begin(t0)) * kn, 0, b, 0, kPanel, kn, g.c + m * g.ldc + q * kPanel, g.ldc, g.load || k0 > 0,
          c_next, pf, pf_step},
         tiles.rows(t), g.N - q * kPanel);
   }
 
   // Panels in place, from DRAM or L3: each is used by all row tiles while these prefetch the next one in equal shares.
+  template <class T>
   void run_in_place(const Gemm& g, int64_t q0, int64_t q1, const char* after) const {
-    const int64_t pf_step = ceil_div(kPanel * (int64_t)sizeof(float), t1 - t0);
+    const int64_t pf_step = ceil_div(kPanel * (int64_t)sizeof(T), t1 - t0);
     for (int64_t q = q0; q < q1; ++q) {
-      const char* next = q + 1 < q1 || !after ? (const char*)((const float*)g.b + offset_of_b(g, q + 1, k0)) : after;
+      const char* next = q + 1 < q1 || !after ? (const char*)((const T*)g.b + offset_of_b(g, q + 1, k0)) : after;
       for (int64_t t = t0; t < t1; ++t) {
         const int64_t m_next = tiles.begin(t + 1 < t1 ? t + 1 : t0), q_next = t + 1 < t1 ? q : q + 1;
-        run(g, t, q, (const float*)g.b + offset_of_b(g, q, k0), g.c + m_next * g.ldc + q_next * kPanel,
+        run(g, t, q, (const T*)g.b + offset_of_b(g, q, k0), g.c + m_next * g.ldc + q_next * kPanel,
             next + (t - t0) * kn * pf_step, pf_step);
       }
     }
@@ -388,7 +392,10 @@ void many_rows_in_place(const Products& p, const RowTiles& tiles, int64_t q0, in
       const int64_t t1 = min64(tiles.count, t + kBlockTiles), kn = min64(kInPlaceK, g.K - k);
       const Block block{tiles, t, t1, k, kn, scratch.pack_a(g, tiles, t, t1, k, kn)};
       p.each(q0, q1, [&](const Gemm& one, int64_t q, int64_t last, const char* after) {
-        block.run_in_place(one, q, last, after);
+        if (one.b_dtype == DType::kF32)
+          block.run_in_place<float>(one, q, last, after);
+        else
+          block.run_in_place<uint16_t>(one, q, last, after);
       });
     }
 }
