@@ -338,7 +338,8 @@ void few_rows(const Products& p, int64_t m0, int64_t rows, int64_t q0, int64_t q
   }
   const float* a = scratch.pack_a(p.of[0], RowTiles::of(m0, m0 + rows), 0, 1, 0, p.of[0].K);
   p.each(q0, q1, [&](const Gemm& g, int64_t q, int64_t last, const char* after) {
-    if (rows * 4 <= kRegs) q = stream_panels<4, T, APlace::kPacked, prefetch>(g, a, m0, rows, q, last, after);
+    if constexpr ((kDirectRows + 1) * 4 <= kRegs)
+      if (rows * 4 <= kRegs) q = stream_panels<4, T, APlace::kPacked, prefetch>(g, a, m0, rows, q, last, after);
     if (rows * 2 <= kRegs) q = stream_panels<2, T, APlace::kPacked, prefetch>(g, a, m0, rows, q, last, after);
     stream_panels<kTileVecs, T, APlace::kPacked, prefetch>(g, a, m0, rows, q, last, after);
   });
