@@ -7,7 +7,6 @@ namespace fulmen::kernels::cuda {
 namespace {
 
 constexpr int kThreads = kRowThreads * kBlockRows;
-constexpr int kColumnThreads = 64;
 
 struct Norm {  // g absent: no gate
   const float *x, *g, *w, *dy;
@@ -67,24 +66,56 @@ __global__ void terms_kernel(Norm a) {
   }
 }
 
-// A thread owns a column: dw is one chain over the rows.
-__global__ void backward_kernel(Norm a) {
-  const int64_t c = static_cast<int64_t>(blockIdx.x) * kColumnThreads + threadIdx.x;
-  if (c >= a.C) return;
-  const float w = a.w[c];
-  float dw = a.dw[c];
-  for (int64_t t = 0; t < a.T; ++t) {
-    const float x = a.x[t * a.ld_x + c], rstd = a.rstd[t], normed = x * rstd;
+// Gradients of the rows. Grid: rows.
+__global__ void input_kernel(Norm a) {
+  const int64_t t = blockIdx.x;
+  const float rstd = a.rstd[t], slope = a.slope[t];
+  for (int64_t c = threadIdx.x; c < a.C; c += kThreads) {
+    const float x = a.x[t * a.ld_x + c], w = a.w[c];
     float d = a.dy[t * a.ld_dy + c];
     if (a.g != nullptr) {
       const float s = sigmoid32(a.g[t * a.ld_g + c]);
-      a.dg[t * a.ld_dg + c] = (d * (normed * w)) * (s * (1.0f - s));
+      a.dg[t * a.ld_dg + c] = (d * ((x * rstd) * w)) * (s * (1.0f - s));
       d = d * s;
     }
-    dw = fma32(d, normed, dw);
-    a.dx[t * a.ld_dx + c] = fma32(-x, a.slope[t], rstd * (d * w));
+    a.dx[t * a.ld_dx + c] = fma32(-x, slope, rstd * (d * w));
   }
-  a.dw[c] = dw;
+}
+
+// dw is one chain over the rows for each column. A block has 32 columns; all its threads fetch the next rows while one
+// warp adds up those that stand in shared memory.
+constexpr int kChainColumns = 32, kChainRows = 64;
+constexpr int kMine = kChainRows * kChainColumns / kThreads;  // values of a thread
+
+__global__ void __launch_bounds__(kThreads) weight_kernel(Norm a) {
+  const int tid = static_cast<int>(threadIdx.x), column = tid % kChainColumns, row = tid / kChainColumns;
+  const int64_t c = static_cast<int64_t>(blockIdx.x) * kChainColumns + column;
+  float *d_rows = shared_memory<float>(), *normed_rows = d_rows + kChainRows * kChainColumns;
+  float dw = row == 0 && c < a.C ? a.dw[c] : 0.0f, d[kMine], normed[kMine];
+  const auto fetch = [&](int64_t first) {
+    FULMEN_UNROLL
+    for (int i = 0; i < kMine; ++i) {
+      const int64_t t = first + row + i * (kThreads / kChainColumns);
+      d[i] = normed[i] = 0;
+      if (t >= a.T || c >= a.C) continue;
+      normed[i] = a.x[t * a.ld_x + c] * a.rstd[t];
+      d[i] = a.dy[t * a.ld_dy + c];
+      if (a.g != nullptr) d[i] = d[i] * sigmoid32(a.g[t * a.ld_g + c]);
+    }
+  };
+  fetch(0);
+  for (int64_t first = 0; first < a.T; first += kChainRows) {
+    __syncthreads();  // the rows before are added up
+    FULMEN_UNROLL
+    for (int i = 0; i < kMine; ++i) d_rows[i * kThreads + tid] = d[i], normed_rows[i * kThreads + tid] = normed[i];
+    __syncthreads();
+    if (first + kChainRows < a.T) fetch(first + kChainRows);
+    if (row != 0) continue;
+    const int rows = static_cast<int>(a.T - first < kChainRows ? a.T - first : kChainRows);
+    for (int r = 0; r < rows; ++r)
+      dw = fma32(d_rows[r * kChainColumns + column], normed_rows[r * kChainColumns + column], dw);
+  }
+  if (row == 0 && c < a.C) a.dw[c] = dw;
 }
 
 dim3 row_blocks(int64_t T) { return dim3(static_cast<unsigned>((T + kBlockRows - 1) / kBlockRows)); }
@@ -101,8 +132,10 @@ void backward(Norm a, Context& ctx) {
   State::Frame frame(state);
   a.rstd = frame.take<float>(a.T), a.slope = frame.take<float>(a.T);
   launch(state, "rmsnorm_backward: sums", terms_kernel, row_blocks(a.T), kThreads, kThreads * sizeof(float), a);
-  launch(state, "rmsnorm_backward", backward_kernel,
-         dim3(static_cast<unsigned>((a.C + kColumnThreads - 1) / kColumnThreads)), kColumnThreads, 0, a);
+  launch(state, "rmsnorm_backward: weight", weight_kernel,
+         dim3(static_cast<unsigned>((a.C + kChainColumns - 1) / kChainColumns)), kThreads,
+         2 * kChainRows * kChainColumns * sizeof(float), a);
+  launch(state, "rmsnorm_backward: rows", input_kernel, dim3(static_cast<unsigned>(a.T)), kThreads, 0, a);
 }
 
 }  // namespace

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""What a user would pick instead, on the shapes of gpu_bench.cc: PyTorch (eager, compiled, SDPA, _grouped_mm, fused AdamW)
-and flash-linear-attention. Prints one JSON object, seconds by case name; what cannot be run is null with the reason.
+"""What a user would pick instead, on the cases of gpu_bench.cc by the same names: PyTorch (eager, compiled, SDPA,
+_grouped_mm, fused AdamW) and flash-linear-attention. Prints one JSON object: {"cases": {case: {rival: {"seconds": s}}}};
+what cannot be run is null with the reason. Theirs are bf16 in and out where ours read and write fp32 activations.
 usage: anchors.py [SECONDS]: no case is begun after so many seconds"""
 import json
+import math
 import sys
 import time
 
@@ -13,12 +15,14 @@ try:
     import torch.nn.functional as F
     assert torch.cuda.is_available(), "torch sees no GPU"
 except Exception as e:  # no torch, or one without CUDA: said in the result
-    print(json.dumps({"torch": None, "why": f"{type(e).__name__}: {e}"}))
+    print(json.dumps({"torch": None, "why": f"{type(e).__name__}: {e}"[:300]}))
     sys.exit(0)
 
 torch.manual_seed(0)
+torch.backends.cuda.matmul.allow_tf32 = False
 BF16 = torch.bfloat16
-out = {"torch": torch.__version__, "device": torch.cuda.get_device_name()}
+cases = {}
+slow = []  # compiled: their compilers take long, so they come last
 
 
 def seconds(f):
@@ -35,29 +39,42 @@ def seconds(f):
     return sorted(times)[3]
 
 
-def case(name, make):
+def case(name, rival, make):
     """make() builds the tensors and returns the call to time."""
     if time.time() - started > limit:
-        out[name] = {"seconds": None, "why": "no time left"}
+        cases.setdefault(name, {})[rival] = {"seconds": None, "why": "no time left"}
         return
     try:
-        out[name] = {"seconds": seconds(make())}
+        result = {"seconds": seconds(make())}
     except Exception as e:
-        out[name] = {"seconds": None, "why": f"{type(e).__name__}: {str(e).splitlines()[0][:160]}"}
+        result = {"seconds": None, "why": f"{type(e).__name__}: {(str(e).splitlines() or [''])[0][:160]}"}
+    cases.setdefault(name, {})[rival] = result
     torch.cuda.empty_cache()
+
+
+def compiled(name, make):
+    def build():
+        torch.compiler.reset()
+        return torch.compile(make())
+    slow.append((name, build))
 
 
 def randn(*shape, dtype=BF16):
     return torch.randn(*shape, device="cuda", dtype=dtype)
 
 
-def linear(M, N, K, dtype):
-    x, w = randn(M, K, dtype=dtype), randn(N, K, dtype=dtype)
-    return lambda: F.linear(x, w)
+def linear(M, N, K, dtype):  # few rows take turns with eight weights, which L2 does not hold
+    x, w, turn = randn(M, K, dtype=dtype), [randn(N, K, dtype=dtype) for _ in range(8 if M <= 64 else 1)], [0]
+
+    def call():
+        turn[0] += 1
+        return F.linear(x, w[turn[0] % len(w)])
+    return call
 
 
 def slopes(H):  # of MiniMax's first layer; fla's own lightning slopes are different, hence simple_gla
-    return torch.tensor([2.0 ** (-8.0 * (h + 1) / H) for h in range(H)], device="cuda")
+    base = 2.0 ** (-(2.0 ** -(math.log2(H) - 3)))
+    return torch.tensor([base ** (h + 1) for h in range(H)], device="cuda")
 
 
 def lightning(B, T, backward=False):
@@ -74,6 +91,25 @@ def lightning(B, T, backward=False):
     return step
 
 
+def lightning_blocks(B, T):
+    """As the Hugging Face model does it: blocks of 256."""
+    H, C = 16, 256
+    q, k, v = (randn(B, H, T, 128) for _ in range(3))
+    s, a = slopes(H).view(1, H, 1, 1), torch.arange(C, device="cuda", dtype=torch.float32)
+    mask = torch.where(a[:, None] >= a, torch.exp(-s * (a[:, None] - a).clamp(min=0)), 0.0).to(BF16)
+    q_decay, k_decay = torch.exp(-s * (a + 1).view(C, 1)).to(BF16), torch.exp(-s * (C - 1 - a).view(C, 1)).to(BF16)
+    block = torch.exp(-s * C)
+
+    def call():
+        state, out = torch.zeros(B, H, 128, 128, device="cuda"), []
+        for t in range(0, T, C):
+            qi, ki, vi = (x[:, :, t:t + C] for x in (q, k, v))
+            out.append(((qi @ ki.transpose(-1, -2)) * mask) @ vi + (qi * q_decay) @ state.to(BF16))
+            state = block * state + (ki * k_decay).transpose(-1, -2) @ vi
+        return torch.cat(out, 2)
+    return call
+
+
 def lightning_decode(B):
     from fla.ops.simple_gla import fused_recurrent_simple_gla
     q, k, v = (randn(B, 1, 16, 128) for _ in range(3))
@@ -82,50 +118,95 @@ def lightning_decode(B):
                                               output_final_state=True)
 
 
+def lightning_decode_torch(B):
+    q, k, v = (randn(B, 16, 128) for _ in range(3))
+    state, decay = randn(B, 16, 128, 128, dtype=torch.float32), torch.exp(-slopes(16)).view(1, 16, 1, 1)
+
+    def call():
+        state.mul_(decay).add_(k.float()[..., :, None] * v.float()[..., None, :])
+        return q.float()[..., None, :] @ state
+    return call
+
+
 def gqa_decode(B, context):
     q, k, v = randn(B, 16, 1, 128), randn(B, 2, context, 128), randn(B, 2, context, 128)
     return lambda: F.scaled_dot_product_attention(q, k, v, enable_gqa=True)
 
 
+def attention(B, T, backward):
+    q = randn(B, 16, T, 128).requires_grad_(backward)
+    k, v = (randn(B, 2, T, 128).requires_grad_(backward) for _ in range(2))
+    if not backward:
+        return lambda: F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+    do = randn(B, 16, T, 128)
+    return lambda: F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True).backward(do)
+
+
 def grouped(rows):
     E, N, K = 32, 2048, 2048
-    x, w = randn(rows, K), randn(E, K, N)
+    x, w = randn(rows, K), randn(E, N, K).transpose(1, 2)  # column-major, as a linear layer's weight is
     offsets = torch.arange(1, E + 1, device="cuda", dtype=torch.int32) * (rows // E)
     return lambda: torch._grouped_mm(x, w, offs=offsets)
 
 
-def lm_head(N, C, V, compiled):
-    h = randn(N, C, dtype=torch.float32).requires_grad_()
-    w = randn(V, C, dtype=torch.float32).requires_grad_()
+def expert_loop(rows):
+    E, N, K = 32, 2048, 2048
+    x, w, y, n = randn(rows, K), randn(E, N, K), randn(rows, N), rows // E
+
+    def call():
+        for e in range(E):
+            torch.mm(x[e * n:(e + 1) * n], w[e].t(), out=y[e * n:(e + 1) * n])
+    return call
+
+
+def lm_head(N, C, V, dtype, backward):
+    h, w = randn(N, C, dtype=dtype).requires_grad_(backward), randn(V, C, dtype=dtype).requires_grad_(backward)
     y = torch.randint(0, V, (N,), device="cuda")
 
-    def step():
-        logprob = (h @ w.t()).log_softmax(-1)
-        entropy = -(logprob.exp() * logprob).sum(-1)
-        (logprob.gather(-1, y[:, None]).mean() + 0 * entropy.mean()).backward()
-    return torch.compile(step) if compiled else step
+    def call():
+        logprob = (h @ w.t()).float().log_softmax(-1)
+        with torch.no_grad():
+            entropy = -(logprob.exp() * logprob).sum(-1)
+        chosen = logprob.gather(-1, y[:, None])
+        if backward:
+            chosen.mean().backward()
+        return chosen, entropy
+    return call
 
 
-def adamw(n):
+def adamw(n, **how):
     p = torch.nn.Parameter(randn(n, dtype=torch.float32))
     p.grad = torch.randn_like(p)
-    return torch.optim.AdamW([p], lr=1e-5, fused=True).step
+    return torch.optim.AdamW([p], lr=1e-5, **how).step
 
 
-for M in (1, 16, 64, 512, 4096):
-    case(f"linear bf16 {M}x4096x2048", lambda: linear(M, 4096, 2048, BF16))
-for M in (1, 256, 2048):
-    case(f"linear fp32 {M}x4096x2048", lambda: linear(M, 4096, 2048, torch.float32))
 for B in (64, 256):
-    case(f"lightning decode {B}x1", lambda: lightning_decode(B))
+    name = f"lightning decode {B}x1"
+    case(name, "fla fused_recurrent_simple_gla", lambda: lightning_decode(B))
+    case(name, "torch eager", lambda: lightning_decode_torch(B))
+    compiled(name, lambda B=B: lightning_decode_torch(B))
 for B, T in ((1, 8192), (8, 4096)):
-    case(f"lightning forward {B}x{T}", lambda: lightning(B, T))
-    case(f"lightning forward+backward {B}x{T}", lambda: lightning(B, T, True))
+    case(f"lightning forward {B}x{T}", "fla chunk_simple_gla", lambda: lightning(B, T))
+    case(f"lightning forward {B}x{T}", "torch eager, blocks", lambda: lightning_blocks(B, T))
+    case(f"lightning forward+backward {B}x{T}", "fla chunk_simple_gla", lambda: lightning(B, T, True))
 for B, context in ((32, 4096), (128, 4096)):
-    case(f"gqa decode {B}x{context}", lambda: gqa_decode(B, context))
+    case(f"gqa decode {B}x{context}", "torch SDPA", lambda: gqa_decode(B, context))
 for rows in (32, 256, 16384):
-    case(f"grouped {rows}", lambda: grouped(rows))
-case("adamw 67M", lambda: adamw(1 << 26))
-case("lm head 4096x2048x32000", lambda: lm_head(4096, 2048, 32000, False))
-case("lm head 4096x2048x32000 compiled", lambda: lm_head(4096, 2048, 32000, True))
-print(json.dumps(out))
+    case(f"grouped {rows}", "torch._grouped_mm", lambda: grouped(rows))
+    case(f"grouped {rows}", "torch eager, loop", lambda: expert_loop(rows))
+case("adamw 67M", "torch fused", lambda: adamw(1 << 26, fused=True))
+case("adamw 67M", "torch foreach", lambda: adamw(1 << 26, foreach=True))
+for backward, what in ((False, "forward"), (True, "forward+backward")):
+    case(f"attention {what} 8x4096", "torch SDPA", lambda: attention(8, 4096, backward))
+    for dtype, t in ((BF16, "bf16"), (torch.float32, "fp32")):
+        name = f"lm head {what} {t} 4096x2048x32000"
+        case(name, "torch eager", lambda: lm_head(4096, 2048, 32000, dtype, backward))
+        compiled(name, lambda d=dtype, b=backward: lm_head(4096, 2048, 32000, d, b))
+    case(f"lm head {what} bf16 16384x2048x32000", "torch eager", lambda: lm_head(16384, 2048, 32000, BF16, backward))
+for M in (1, 16, 64, 512, 4096):
+    case(f"linear bf16 {M}x4096x2048", "torch eager", lambda: linear(M, 4096, 2048, BF16))
+for M in (1, 256, 2048):
+    case(f"linear fp32 {M}x4096x2048", "torch eager", lambda: linear(M, 4096, 2048, torch.float32))
+for name, build in slow:
+    case(name, "torch compiled", build)
+print(json.dumps({"torch": torch.__version__, "device": torch.cuda.get_device_name(), "cases": cases}))

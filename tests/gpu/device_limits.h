@@ -1,3 +1,4 @@
 #pragma once
-// bf16 products of mma.sync m16n8k16 per second, times two, with nothing read or written.
-double measure_mma_rate();
+// What the matrix units of device 0 do with nothing read or written: flop/s of bf16 with fp32 sums.
+double measure_mma_rate();    // mma.sync m16n8k16
+double measure_wgmma_rate();  // wgmma m64n256k16 on operands in shared memory; 0 on a device without

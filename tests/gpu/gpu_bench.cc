@@ -1,11 +1,13 @@
 // Speed of the CUDA kernels as fractions of what the same device does in the same run: the bandwidth of a copy and the
-// rate of mma.sync without memory. One line a case, and a JSON object.
+// rate of its matrix units without memory. One line a case, and a JSON object; anchors.py has the same cases by the
+// same names for what others offer, summary.py puts them side by side.
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <fstream>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -43,8 +45,17 @@ struct Bench {
     char line[256];
     std::snprintf(
         line, sizeof line,
-        "\"%s\": {\"us\": %.2f, \"GB_per_s\": %.0f, \"of_copy\": %.3f, \"TFLOP_per_s\": %.2f, \"of_mma\": %.3f}",
+        "\"%s\": {\"us\": %.2f, \"GB_per_s\": %.0f, \"of_copy\": %.3f, \"TFLOP_per_s\": %.2f, \"of_matrix\": %.3f}",
         name.c_str(), s * 1e6, bytes / s * 1e-9, bytes / s / bandwidth, flops / s * 1e-12, flops / s / matrix_rate);
+    std::printf("%s\n", line);
+    lines.push_back(line);
+  }
+  // The same work as it is done and as it was before one of M1's inference optimisations.
+  void compare(const std::string& name, const std::function<void()>& with, const std::function<void()>& without) {
+    const double fast = seconds(with), slow = seconds(without);
+    char line[256];
+    std::snprintf(line, sizeof line, "\"%s\": {\"us\": %.2f, \"us_without\": %.2f, \"gain\": %.3f}", name.c_str(),
+                  fast * 1e6, slow * 1e6, slow / fast);
     std::printf("%s\n", line);
     lines.push_back(line);
   }
@@ -58,11 +69,18 @@ struct Tensor {
         ref(mat(static_cast<float*>(memory.get()), rows, columns)) {}
 };
 
+// Few rows take turns with eight weights: one alone would stay in the L2 cache.
 void linear(Bench& b, DType t, int64_t M, int64_t N, int64_t K) {
   Tensor x(M, K, b.ctx), w(N, K, b.ctx), y(M, N, b.ctx);
-  const DeviceMemory packed = allocate(packed_bytes(N, K, t), b.ctx);
-  pack_weight(w.ref, t, packed.get(), b.ctx);
-  const double s = b.seconds([&] { linear_forward({x.ref, {packed.get(), t, N, K}, y.ref}, b.ctx); });
+  std::vector<DeviceMemory> packed;
+  for (int i = 0; i < (M <= 64 ? 8 : 1); ++i) {
+    packed.push_back(allocate(packed_bytes(N, K, t), b.ctx));
+    pack_weight(w.ref, t, packed.back().get(), b.ctx);
+  }
+  size_t turn = 0;
+  const double s = b.seconds([&] {
+    linear_forward({x.ref, {packed[turn++ % packed.size()].get(), t, N, K}, y.ref}, b.ctx);
+  });
   const auto bytes = static_cast<double>(M * K * 4 + M * N * 4 + N * K * dtype_bytes(t));
   b.report(std::string("linear ") + (t == DType::kBf16 ? "bf16 " : "fp32 ") + std::to_string(M) + "x" +
                std::to_string(N) + "x" + std::to_string(K),
@@ -92,7 +110,7 @@ void lightning(Bench& b, int64_t B, int64_t rows, bool backward = false) {
     lightning_forward(forward, b.ctx);
     lightning_backward({qkv.ref, d_o.ref, dqkv.ref, pw.ref.f32(), H, D, segments, DType::kBf16}, b.ctx);
   }),
-           3 * bytes, 3 * flops);
+           3.75 * bytes, 3 * flops);  // 4 tensors forward, 11 backward
 }
 
 void gqa_decode(Bench& b, int64_t B, int64_t context) {
@@ -125,6 +143,83 @@ void gqa_decode(Bench& b, int64_t B, int64_t context) {
            bytes, 4.0 * static_cast<double>(B * context) * H * D);
 }
 
+// Whole sequences, causal, as the learner does them.
+void attention(Bench& b, int64_t B, int64_t rows) {
+  const int H = 16, KV = 2, D = 128;
+  const int64_t T = B * rows;
+  Tensor q(T, H * D, b.ctx), k(T, KV * D, b.ctx), v(T, KV * D, b.ctx), o(T, H * D, b.ctx), lse(T, H, b.ctx);
+  Tensor d_o(T, H * D, b.ctx), dq(T, H * D, b.ctx), dk(T, KV * D, b.ctx), dv(T, KV * D, b.ctx);
+  std::vector<Segment> segments;
+  for (int64_t s = 0; s < B; ++s) segments.push_back({s * rows, static_cast<int32_t>(rows), 0, -1});
+  const auto forward = [&] {
+    attention_forward({q.ref, k.ref, v.ref, o.ref, lse.ref, H, KV, D, segments, nullptr, DType::kBf16}, b.ctx);
+  };
+  const double flops = 2.0 * static_cast<double>(T) * static_cast<double>(rows) * H * D;  // half of the square
+  const std::string size = std::to_string(B) + "x" + std::to_string(rows);
+  b.report("attention forward " + size, b.seconds(forward), 0, flops);
+  b.report("attention forward+backward " + size, b.seconds([&] {
+    forward();
+    attention_backward(
+        {q.ref, k.ref, v.ref, o.ref, lse.ref, d_o.ref, dq.ref, dk.ref, dv.ref, H, KV, D, segments, DType::kBf16},
+        b.ctx);
+  }),
+           0, 3.5 * flops);
+}
+
+// M1's four inference optimisations (facts of MiniMax-M1, section 5): as we do it, and without.
+void m1(Bench& b) {
+  const int H = 16, D = 128;
+  const int64_t C = 2048, B = 128, prompt = 2048;
+  // Products of one x share a launch: q, k, v in one, gate and output gate, as a decode step of 32 rows does them.
+  Tensor x(32, C, b.ctx), w(C, C, b.ctx), y(32, 3 * C, b.ctx);
+  std::vector<DeviceMemory> packed;
+  std::vector<LinearForward> list;
+  for (int i = 0; i < 3; ++i) {
+    packed.push_back(allocate(packed_bytes(C, C, DType::kBf16), b.ctx));
+    pack_weight(w.ref, DType::kBf16, packed.back().get(), b.ctx);
+    list.push_back({x.ref, {packed.back().get(), DType::kBf16, C, C}, mat(y.ref.f32() + i * C, 32, C, 3 * C)});
+  }
+  b.compare(
+      "m1 fused prologue", [&] { linear_forward_together(list, b.ctx); },
+      [&] {
+        for (const LinearForward& l : list) linear_forward(l, b.ctx);
+      });
+
+  const int64_t rows = B + prompt;
+  Tensor qkv(rows, H * 3 * D, b.ctx), o(rows, H * D, b.ctx), pw(H, 65, b.ctx);
+  Tensor state((B + 1) * H * D, D, b.ctx), k((B + 1) * H * 64, D, b.ctx), v(k.ref.dim[0], D, b.ctx);
+  const LightningCache cache{state.ref.f32(), k.ref.data, v.ref.data, DType::kBf16, B + 1};
+  std::vector<Segment> decode, mixed, fitting, padded;
+  for (int32_t i = 0; i < B; ++i) decode.push_back({i, 1, 1000, i});
+  mixed = decode;
+  mixed.push_back({B, static_cast<int32_t>(prompt), 0, static_cast<int32_t>(B)});
+  const std::vector<Segment> alone = {mixed.back()};
+  // Prefill and decode rows on kernels and streams of their own in one step, against one after the other.
+  const auto part = [&](const std::vector<Segment>& s) {
+    const int64_t first = s.front().row0, n = s.back().row0 + s.back().rows - first;
+    std::vector<Segment> own = s;
+    for (Segment& piece : own) piece.row0 -= first;
+    lightning_forward({mat(qkv.ref.f32() + first * H * 3 * D, n, H * 3 * D), mat(o.ref.f32() + first * H * D, n, H * D),
+                       pw.ref.f32(), H, D, own, &cache, DType::kBf16},
+                      b.ctx);
+  };
+  b.compare(
+      "m1 prefill beside decode", [&] { part(mixed); }, [&] { part(decode), part(alone); });
+  // Pieces of 16 rows, which take tiles of 16, against pieces of 17, which pay for 64.
+  for (int32_t i = 0; i < B; ++i) fitting.push_back({i * 16, 16, 64, i}), padded.push_back({i * 17, 17, 64, i});
+  b.compare(
+      "m1 block sizes of padding", [&] { part(fitting); }, [&] { part(padded); });
+  // All heads of all rows in one launch, against a launch for each head (columns of a head are strided).
+  b.compare(
+      "m1 strided heads", [&] { part(decode); },
+      [&] {
+        for (int h = 0; h < H; ++h)
+          lightning_forward({mat(qkv.ref.f32() + h * 3 * D, B, 3 * D, H * 3 * D), mat(o.ref.f32() + h * D, B, D, H * D),
+                             pw.ref.f32() + h * 65, 1, D, decode, &cache, DType::kBf16},
+                            b.ctx);
+      });
+}
+
 // Rows evenly over 32 experts.
 void grouped(Bench& b, int64_t rows) {
   const int64_t E = 32, N = 2048, K = 2048;
@@ -148,36 +243,58 @@ void grouped(Bench& b, int64_t rows) {
            static_cast<double>(E * N * K) * 2 + n * (N + K) * 4, 2.0 * n * N * K);
 }
 
-void lm_head(Bench& b, int64_t T, int64_t C, int64_t V) {
-  Tensor h(T, C, b.ctx), w(V, C, b.ctx), dh(T, C, b.ctx), dw(V, C, b.ctx), lse(T, 2, b.ctx);
-  Tensor logprob(1, T, b.ctx), entropy(1, T, b.ctx), dlogprob(1, T, b.ctx);
-  const auto flat = [T](const Tensor& t) { return vec(t.ref.f32(), T); };
-  const DeviceMemory packed = allocate(packed_bytes(V, C, DType::kF32), b.ctx);
-  pack_weight(w.ref, DType::kF32, packed.get(), b.ctx);
-  const PackedWeight head{packed.get(), DType::kF32, V, C};
-  std::vector<int32_t> target(static_cast<size_t>(T));
-  for (size_t t = 0; t < target.size(); ++t) target[t] = static_cast<int32_t>((t * 7919) % static_cast<size_t>(V));
-  const size_t before = bytes_free(b.ctx);
-  const double s = b.seconds([&] {
-    lm_head_forward(
-        {.h = h.ref, .w = head, .target = target, .logprob = flat(logprob), .entropy = flat(entropy), .lse = lse.ref},
-        b.ctx);
-    lm_head_backward({.h = h.ref,
-                      .w = head,
-                      .w_rows = w.ref,
-                      .target = target,
-                      .lse = lse.ref,
-                      .entropy = {},
-                      .dlogprob = flat(dlogprob),
-                      .dentropy = {},
-                      .dh = dh.ref,
-                      .dw = dw.ref},
-                     b.ctx);
-  });
-  const std::string size = std::to_string(T) + "x" + std::to_string(C) + "x" + std::to_string(V);
-  b.report("lm head " + size, s, 0, 3 * 2.0 * static_cast<double>(T) * static_cast<double>(C * V));
-  b.lines.push_back("\"lm head " + size + " extra MB\": " + std::to_string((before - bytes_free(b.ctx)) >> 20));
-}
+// Weights in fp32 (the model's) or bf16; on a device of its own, whose scratch memory is then the head's.
+struct LmHead {
+  int64_t T, C, V;
+  std::unique_ptr<Bench> bench;
+  std::string size = std::to_string(T) + "x" + std::to_string(C) + "x" + std::to_string(V);
+  LmHead(int64_t rows, int64_t width, int64_t vocabulary, const Bench& limits)
+      : T(rows), C(width), V(vocabulary), bench(std::make_unique<Bench>()) {
+    bench->bandwidth = limits.bandwidth, bench->matrix_rate = limits.matrix_rate;
+  }
+
+  void measure(DType t, std::vector<std::string>& lines) {
+    Bench& b = *bench;
+    Tensor h(T, C, b.ctx), w(V, C, b.ctx), dh(T, C, b.ctx), dw(V, C, b.ctx), lse(T, 2, b.ctx);
+    Tensor logprob(1, T, b.ctx), entropy(1, T, b.ctx), dlogprob(1, T, b.ctx);
+    const auto flat = [this](const Tensor& x) { return vec(x.ref.f32(), T); };
+    const DeviceMemory packed = allocate(packed_bytes(V, C, t), b.ctx);
+    pack_weight(w.ref, t, packed.get(), b.ctx);
+    const PackedWeight head{packed.get(), t, V, C};
+    TensorRef rows = w.ref;
+    if (t == DType::kBf16) rows.data = packed.get(), rows.dtype = t;
+    std::vector<int32_t> target(static_cast<size_t>(T));
+    for (size_t i = 0; i < target.size(); ++i) target[i] = static_cast<int32_t>((i * 7919) % static_cast<size_t>(V));
+    const size_t before = bytes_free(b.ctx);
+    const auto forward = [&] {
+      lm_head_forward(
+          {.h = h.ref, .w = head, .target = target, .logprob = flat(logprob), .entropy = flat(entropy), .lse = lse.ref},
+          b.ctx);
+    };
+    const auto both = [&] {
+      forward();
+      lm_head_backward({.h = h.ref,
+                        .w = head,
+                        .w_rows = rows,
+                        .target = target,
+                        .lse = lse.ref,
+                        .entropy = {},
+                        .dlogprob = flat(dlogprob),
+                        .dentropy = {},
+                        .dh = dh.ref,
+                        .dw = dw.ref},
+                       b.ctx);
+    };
+    const double flops = 2.0 * static_cast<double>(T) * static_cast<double>(C * V);
+    const std::string type = t == DType::kBf16 ? " bf16 " : " fp32 ";
+    const size_t first = b.lines.size();
+    b.report("lm head forward" + type + size, b.seconds(forward), 0, flops);
+    b.report("lm head forward+backward" + type + size, b.seconds(both), 0, 3 * flops);
+    const size_t extra = before - std::min(before, bytes_free(b.ctx)) + (size_t{32} << 20);  // scratch taken at start
+    b.lines.push_back("\"lm head" + type + size + " extra MB\": " + std::to_string(extra >> 20));
+    lines.insert(lines.end(), b.lines.begin() + static_cast<std::ptrdiff_t>(first), b.lines.end());
+  }
+};
 
 void adamw(Bench& b) {
   const int64_t n = int64_t{1} << 26;
@@ -186,6 +303,22 @@ void adamw(Bench& b) {
   const auto flat = [&](int i) { return vec(t[static_cast<size_t>(i)].ref.f32(), n); };
   AdamW a{flat(0), flat(1), flat(2), flat(3)};
   b.report("adamw 67M", b.seconds([&] { adamw_step({&a, 1}, b.ctx); }), 8.0 * 4 * static_cast<double>(n), 0);
+}
+
+void run_cases(Bench& b) {
+  {
+    LmHead head(4096, 2048, 32000, b);
+    head.measure(DType::kF32, b.lines), head.measure(DType::kBf16, b.lines);
+  }
+  LmHead(16384, 2048, 32000, b).measure(DType::kBf16, b.lines);
+  for (const int64_t M : {1, 16, 64, 512, 4096}) linear(b, DType::kBf16, M, 4096, 2048);
+  for (const int64_t M : {1, 256, 2048}) linear(b, DType::kF32, M, 4096, 2048);
+  lightning(b, 64, 1), lightning(b, 256, 1), lightning(b, 1, 8192, true), lightning(b, 8, 4096, true);
+  gqa_decode(b, 32, 4096), gqa_decode(b, 128, 4096);
+  attention(b, 8, 4096);
+  for (const int64_t rows : {32, 256, 16384}) grouped(b, rows);
+  adamw(b);
+  m1(b);
 }
 
 }  // namespace
@@ -199,21 +332,23 @@ int main(int argc, char** argv) {
     const DeviceMemory from = allocate(bytes, b.ctx), to = allocate(bytes, b.ctx);
     b.bandwidth =
         2.0 * static_cast<double>(bytes) / b.seconds([&] { copy_within(to.get(), from.get(), bytes, b.ctx); });
-    b.matrix_rate = measure_mma_rate();
   }
-  std::printf("%s: copy %.0f GB/s, mma.sync %.0f TFLOP/s\n", facts.text.c_str(), b.bandwidth * 1e-9,
-              b.matrix_rate * 1e-12);
-  for (const int64_t M : {1, 16, 64, 512, 4096}) linear(b, DType::kBf16, M, 4096, 2048);
-  for (const int64_t M : {1, 256, 2048}) linear(b, DType::kF32, M, 4096, 2048);
-  lightning(b, 64, 1), lightning(b, 256, 1), lightning(b, 1, 8192, true), lightning(b, 8, 4096, true);
-  gqa_decode(b, 32, 4096), gqa_decode(b, 128, 4096);
-  for (const int64_t rows : {32, 256, 16384}) grouped(b, rows);
-  adamw(b);
-  lm_head(b, 4096, 2048, 32000);
+  const double mma = measure_mma_rate(), wgmma = measure_wgmma_rate();
+  b.matrix_rate = std::max({mma, wgmma, 1.0});
+  std::printf("%s: copy %.0f GB/s, mma.sync %.0f TFLOP/s, wgmma %.0f TFLOP/s\n", facts.text.c_str(), b.bandwidth * 1e-9,
+              mma * 1e-12, wgmma * 1e-12);
+  int code = 0;
+  try {
+    run_cases(b);
+  } catch (const std::exception& e) {  // what was measured before it counts all the same
+    std::fprintf(stderr, "gpu_bench: %s\n", e.what());
+    code = 1;
+  }
   std::ofstream json(argc > 1 ? argv[1] : "/dev/null");
   json << "{\"device\": \"" << facts.text << "\", \"copy_GB_per_s\": " << b.bandwidth * 1e-9
-       << ", \"mma_TFLOP_per_s\": " << b.matrix_rate * 1e-12;
+       << ", \"mma_TFLOP_per_s\": " << mma * 1e-12 << ", \"wgmma_TFLOP_per_s\": " << wgmma * 1e-12
+       << ", \"matrix_TFLOP_per_s\": " << b.matrix_rate * 1e-12;
   for (const std::string& line : b.lines) json << ",\n  " << line;
   json << "}\n";
-  return 0;
+  return code;
 }

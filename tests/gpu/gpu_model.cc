@@ -141,6 +141,21 @@ double attention_flops(const model::ModelConfig& c, double length) {  // of a ro
   return n;
 }
 
+// Bytes that a decode step cannot but read: weights (of the experts that B rows are expected to reach), states and KV.
+double decode_bytes(const Run& r, int B, int64_t context) {
+  const model::ModelConfig& c = r.shape.config;
+  const double C = c.hidden_size, A = double{1} * c.num_heads * c.head_dim, E = c.num_experts;
+  const double reached = E * (1 - std::pow(1 - c.top_k / E, B));
+  double bytes = C * c.vocab_size * 4;  // the head is fp32
+  for (int l = 0; l < c.num_layers; ++l) {
+    const double kv = double{1} * c.num_kv_heads * c.head_dim;
+    bytes += c.softmax_layer(l) ? (2 * C * A + 2 * C * kv) * 2 + B * static_cast<double>(context) * 2 * kv * 2
+                                : 5 * C * A * 2 + B * A * (c.head_dim * 4.0 + 2 * 32 * 2);
+    bytes += C * E * 4 + reached * 3 * C * c.intermediate_size * 2;
+  }
+  return bytes;
+}
+
 // B sequences at a context, decoded by the calls of a rollout step. Returns decode and prefill tokens/s.
 std::string decode(Run& r, int B, int64_t context) {
   const model::ModelConfig& c = r.shape.config;
@@ -177,8 +192,10 @@ std::string decode(Run& r, int B, int64_t context) {
     kernels::sample_rows({mat(logits.data(), B, c.vocab_size), settings, u, chosen, logprob}, r.ctx);
     next = chosen, ++at;
   });
-  return fmt::format(R"({{"decode_tokens_per_s": {:.1f}, "step_ms": {:.3f}, "prefill_tokens_per_s": {:.1f}}})", B / s,
-                     s * 1e3, static_cast<double>(B * context) / prefill);
+  const std::string share = r.copy > 0 ? fmt::format("{:.3f}", decode_bytes(r, B, context) / s / r.copy) : "null";
+  return fmt::format(
+      R"({{"decode_tokens_per_s": {:.1f}, "step_ms": {:.3f}, "of_bound": {}, "prefill_tokens_per_s": {:.1f}}})", B / s,
+      s * 1e3, share, static_cast<double>(B * context) / prefill);
 }
 
 // The bits that the law is about: log-probs of sampled tokens, by the rollout engine and by the learner.

@@ -1,18 +1,23 @@
 #!/usr/bin/env bash
 # Builds, tests and measures the CUDA backend on this machine's GPU: tests/gpu/run.sh [RESULTS.json]. Offline, in under nine
-# minutes. Needs the CUDA toolkit, g++ and CMake. With build/carry (tests/gpu/carry.sh makes it elsewhere) also whole runs
-# and a model of 1.8 B parameters; with PyTorch, its times beside ours. What could not be run is null in the JSON, with the
-# reason. Elsewhere: one line and exit 77. Exit 1 when a test fails.
+# minutes. Needs the CUDA toolkit and g++. With build/carry (tests/gpu/carry.sh makes it elsewhere) also whole runs and a
+# model of 1.8 B parameters; with python3 a table, with PyTorch its times beside ours. What could not be run is null in the
+# JSON, with the reason. Elsewhere: one line and exit 77. Exit 1 when a test fails.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 began=$(date +%s)
 skip() { echo "tests/gpu: skipped: $*"; exit 77; }
-ldconfig -p 2>/dev/null | grep -q 'libcuda\.so\.1' || [ -e /usr/lib/x86_64-linux-gnu/libcuda.so.1 ] ||
-  skip "no NVIDIA driver on this machine (libcuda.so.1 not found)"
-export PATH=$PATH:/usr/local/cuda/bin
-command -v nvcc >/dev/null || skip "no nvcc in PATH or /usr/local/cuda/bin"
-command -v cmake >/dev/null || skip "no cmake"
+driver="" paths=${LD_LIBRARY_PATH:-}
+for dir in $(ldconfig -p 2>/dev/null | sed -nE 's/.*libcuda\.so\.1 .*=> (.*)\/libcuda.*/\1/p') ${paths//:/ } \
+  /usr/lib/x86_64-linux-gnu /usr/lib64 /usr/local/nvidia/lib64 /usr/lib/wsl/lib; do
+  if [ -z "$driver" ] && [ -e "$dir/libcuda.so.1" ]; then driver=$dir; fi
+done
+[ -n "$driver" ] || skip "no NVIDIA driver on this machine (libcuda.so.1 not found)"
+export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$driver
+export PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin:/usr/local/cuda/bin
+command -v nvcc >/dev/null || skip "no nvcc in PATH, CUDA_HOME or /usr/local/cuda/bin"
+command -v g++ >/dev/null || skip "no g++"
 build=${FULMEN_GPU_BUILD:-$root/build/gpu}
 out=${1:-$build/results.json}
 part=$build/part.json
@@ -21,46 +26,67 @@ gone() { echo $(($(date +%s) - began)); }
 left() { echo $((520 - $(gone))); }   # seconds until the end we promise
 status=0
 : >"$build/parts.json"
-# part NAME SECONDS COMMAND...: the JSON that the command leaves in $part, or null and why.
+# Is there one whole JSON value in $part? A program that was killed leaves half of one.
+whole() {
+  [ -s "$part" ] || return 1
+  if command -v python3 >/dev/null; then python3 -c 'import json, sys; json.load(open(sys.argv[1]))' "$part" 2>/dev/null; return $?; fi
+  [ "$(tail -c 2 "$part" | tr -d '\n')" = "}" ] && [ "$(tr -cd '{' <"$part" | wc -c)" = "$(tr -cd '}' <"$part" | wc -c)" ]
+}
+# part NAME SECONDS COMMAND...: the JSON that the command leaves in $part, or null and why; its exit status in $code. The
+# command may use $most seconds.
+code=0
 part() {
-  local name=$1 most=$2 code=0 why=null json=null
+  local name=$1 why=null json=null
+  export most=$2
   shift 2
   rm -f "$part"
+  code=0
   [ "$(left)" -gt 15 ] || { echo "$name: no time left"; echo ",\"$name\": null, \"$name (why)\": \"no time left\"" >>"$build/parts.json"; return 0; }
   [ "$most" -lt "$(left)" ] || most=$(left)
   echo "== $name ($(gone) s)"
-  timeout "$most" bash -euo pipefail -c "$*" >"$build/$name.log" 2>&1 || code=$?
+  timeout -k 5 "$most" bash -euo pipefail -c "$*" >"$build/$name.log" 2>&1 || code=$?
   tail -n 40 "$build/$name.log"
-  [ ! -s "$part" ] || json=$(cat "$part")
+  if whole; then json=$(cat "$part"); fi
   if [ $code != 0 ]; then
-    why="\"exit $code: $({ grep -v '^ok' "$build/$name.log" || true; } | tail -1 | tr -d '"\\\t' | cut -c1-200)\""
+    why="\"exit $code: $({ grep -v '^ok' "$build/$name.log" || true; } | tail -1 | tr -d '"\\' | LC_ALL=C tr -cd '[:print:]' | cut -c1-200)\""
     [ $code = 3 ] || status=1  # 3: something is not here
   fi
   echo ",\"$name\": $json, \"$name (why)\": $why" >>"$build/parts.json"
 }
 
-build_all() {
-  cmake -S "$here" -B "$build" -DCMAKE_BUILD_TYPE=Release && cmake --build "$build" -j "$(nproc)"
+# For the GPU that is here, if it says which it is and we have kernels of its own; for all otherwise.
+architectures() {
+  case $(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -1) in
+    9.0) echo 90a ;;
+    8.*) echo 80 ;;
+    *) echo 80 90a ;;
+  esac
 }
-run_tests() { CUDA_LAUNCH_BLOCKING=1 "$build/bin/gpu_test" "$part"; }
+build_all() { "$here/build.sh" "$build" $(architectures); }
+run_tests() { "$build/bin/gpu_test" "$part" $((most - 15)); }
 run_bench() { "$build/bin/gpu_bench" "$part"; }
-# memcheck and racecheck serialise everything: the small shapes of the tests.
+# The small shapes; each tool slows every kernel down many times, so what there is no time for is left out and said.
 run_sanitizer() { # TOOL
   command -v compute-sanitizer >/dev/null || { echo "compute-sanitizer is not here"; return 3; }
   local code=0
-  CUDA_LAUNCH_BLOCKING=1 compute-sanitizer --error-exitcode 9 --tool "$1" "$build/bin/gpu_test" /dev/null || code=$?
-  echo "{\"clean\": $([ $code = 0 ] && echo true || echo false), \"exit\": $code}" >"$part"
+  timeout -k 5 $((most - 5)) compute-sanitizer --error-exitcode 9 --tool "$1" "$build/bin/gpu_test" "$build/sanitized.json" $((most / 2)) \
+    CudaRows CudaNorm CudaRouter CudaOptimizer CudaLinear CudaLmHead CudaSampler CudaTensor CudaProduct CudaLightning CudaAttention || code=$?
+  [ $code != 124 ] && [ $code != 137 ] || { echo "$1: one test took longer than $((most / 2)) s; nothing found until then"; return 3; }
+  echo "{\"clean\": $([ $code = 0 ] && echo true || echo false), \"exit\": $code, $(sed -nE 's/.*("ran": [0-9]+), .*("left_out_for_time": [0-9]+).*/\1, \2/p' "$build/sanitized.json" 2>/dev/null | tail -1)}" | sed 's/, }/}/' >"$part"
   return $code
 }
 carried() {
   [ -x "$root/build/carry/bin/$1" ] || { echo "build/carry/bin/$1 is not here: tests/gpu/carry.sh makes it on a machine with all packages"; return 3; }
   export LD_LIBRARY_PATH=$root/build/carry/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+  local lacks
+  lacks=$(ldd "$root/build/carry/bin/$1" 2>&1 | grep -m1 'not found' || true)
+  [ -z "$lacks" ] || { echo "build/carry/bin/$1 does not run here: $lacks"; return 3; }
   cp -f "$build"/bin/libfulmen_cuda.so "$root/build/carry/bin/" # of this toolkit
 }
 limit_of() { sed -nE "s/.*\"$1\": ([0-9.]+).*/\1/p" "$build/bench.json" 2>/dev/null | head -1; }
 run_model() {
   carried gpu_model || return $?
-  "$root/build/carry/bin/gpu_model" --device cuda --shape G1 --out "$part" --copy "$(limit_of copy_GB_per_s)" --matrix "$(limit_of mma_TFLOP_per_s)"
+  "$root/build/carry/bin/gpu_model" --device cuda --shape G1 --out "$part" --copy "$(limit_of copy_GB_per_s)" --matrix "$(limit_of matrix_TFLOP_per_s)"
 }
 # The quickstart's model for ten steps on the GPU, over each way of weight sync: no bit may differ, all roots must be equal.
 run_loop() {
@@ -80,16 +106,20 @@ run_loop() {
   echo "{$json}" >"$part"
   return $bad
 }
-run_anchors() { command -v python3 >/dev/null || { echo "no python3"; return 3; }; python3 "$here/anchors.py" "$(($(left) - 20))" >"$part"; }
+run_anchors() {
+  command -v python3 >/dev/null || { echo "no python3"; return 3; }
+  export PYTHONPATH=$root/build/carry/python${PYTHONPATH:+:$PYTHONPATH} # flash-linear-attention, if it was carried
+  python3 "$here/anchors.py" $((most - 35)) >"$part"
+}
 
 export here root build part began
-export -f gone left build_all run_tests run_bench run_sanitizer carried limit_of run_model run_loop run_anchors
+export -f gone left architectures build_all run_tests run_bench run_sanitizer carried limit_of run_model run_loop run_anchors
 part build 300 build_all
-[ -x "$build/bin/gpu_test" ] || { echo "tests/gpu: the build failed, see $build/build.log"; exit 1; }
+[ -x "$build/bin/gpu_test" ] && [ $code = 0 ] || { echo "tests/gpu: the build failed, see $build/build.log"; exit 1; }
 part tests 120 run_tests
-[ "$(tail -c 200 "$build/tests.log" | grep -c 'gpu_test: ')" = 0 ] || skip "$(grep 'gpu_test: ' "$build/tests.log" | tail -1)"
+[ $code != 77 ] || skip "$(tail -1 "$build/tests.log")"
 part bench 60 run_bench
-cp -f "$build/part.json" "$build/bench.json" 2>/dev/null || true
+cp -f "$part" "$build/bench.json" 2>/dev/null || true
 part model 120 run_model
 part loop 90 run_loop
 part anchors 120 run_anchors
@@ -100,5 +130,6 @@ part racecheck 60 run_sanitizer racecheck
   cat "$build/parts.json"
   echo ", \"seconds\": $(gone), \"passed\": $([ $status = 0 ] && echo true || echo false)}"
 } >"$out"
+if command -v python3 >/dev/null; then python3 "$here/summary.py" "$out" | tee "$build/table.txt"; else echo "no python3, so no table: $out has the figures"; fi
 echo "results: $out ($(gone) s)"
 exit "$status"

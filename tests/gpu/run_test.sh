@@ -7,12 +7,11 @@ source=$1 scratch=$2
 rm -rf "$scratch"
 mkdir -p "$scratch/tools"
 tool() { printf '#!/usr/bin/env bash\n%s\n' "$2" >"$scratch/tools/$1"; chmod +x "$scratch/tools/$1"; }
-tool ldconfig 'echo "libcuda.so.1 (libc6,x86-64) => /fake"'
+touch "$scratch/tools/libcuda.so.1"
+tool ldconfig "echo '	libcuda.so.1 (libc6,x86-64) => $scratch/tools/libcuda.so.1'"
 tool nvcc 'echo "Cuda compilation tools, release 13.0, V13.0.88"'
-tool nvidia-smi 'echo "Fake GPU, 580.1"'
 tool compute-sanitizer 'exit 9'
-tool cmake 'mkdir -p "$FULMEN_GPU_BUILD/bin"; cp "$(dirname "$0")/gpu_test" "$(dirname "$0")/gpu_bench" "$FULMEN_GPU_BUILD/bin/"; touch "$FULMEN_GPU_BUILD/bin/libfulmen_cuda.so"'
-tool gpu_bench 'echo "{\"device\": \"Fake GPU\", \"copy_GB_per_s\": 2500.5, \"mma_TFLOP_per_s\": 600}" >"$1"'
+tool gpu_bench 'echo "{\"device\": \"Fake GPU\", \"copy_GB_per_s\": 2500.5, \"matrix_TFLOP_per_s\": 600, \"adamw 67M\": {\"us\": 900.0, \"of_copy\": 0.85, \"of_matrix\": 0}}" >"$1"'
 check() { # PYTHON: of the result r
   python3 - "$scratch/out.json" "$1" <<'PY'
 import json, sys
@@ -20,17 +19,39 @@ r = json.load(open(sys.argv[1]))
 assert eval(sys.argv[2]), (sys.argv[2], r)
 PY
 }
-run() { code=0; rm -f "$scratch/out.json"; PATH=$scratch/tools:$PATH FULMEN_GPU_BUILD=$scratch/build "$source/tests/gpu/run.sh" "$scratch/out.json" >"$scratch/log" 2>&1 || code=$?; }
+# The script beside stand-ins for its build and its Python; the programs that were carried are not there.
+mkdir -p "$scratch/tree/tests/gpu"
+cp "$source"/tests/gpu/{run.sh,summary.py} "$scratch/tree/tests/gpu/"
+build_with() { printf '#!/usr/bin/env bash\n%s\n' "$1" >"$scratch/tree/tests/gpu/build.sh"; chmod +x "$scratch/tree/tests/gpu/build.sh"; }
+build_with 'mkdir -p "$1/bin"; cp "'"$scratch"'"/tools/{gpu_test,gpu_bench} "$1/bin/"; touch "$1/bin/libfulmen_cuda.so"; [ "$2" = 90a ]'
+anchors() { echo "$1" >"$scratch/tree/tests/gpu/anchors.py"; }
+anchors 'print("""{"torch": null, "why": "no torch here"}""")'
+tool nvidia-smi '[[ "$*" = *compute_cap* ]] && echo 9.0 || echo "Fake GPU, 580.1"'
+run() { code=0; rm -f "$scratch/out.json"; PATH=$scratch/tools:$PATH FULMEN_GPU_BUILD=$scratch/build "$scratch/tree/tests/gpu/run.sh" "$scratch/out.json" >"$scratch/log" 2>&1 || code=$?; }
 
 tool gpu_test 'echo "{\"device\": \"Fake GPU\", \"tests\": {}, \"failed\": 0}" >"$1"'
 run
 check 'r["tests"]["failed"] == 0 and r["tests (why)"] is None and r["bench"]["copy_GB_per_s"] == 2500.5'
 check 'r["memcheck"] == {"clean": False, "exit": 9} and not r["passed"]'
+check '[t for t in r["table"] if t["case"] == "adamw 67M"][0]["reached"] == "bar" and "no torch here" in str(r["table"])'
 check 'r["device"] == "Fake GPU, 580.1" and r["toolkit"] == "13.0" and r["seconds"] < 500'
-[ -e "$source/build/carry/bin/gpu_model" ] || check 'r["model"] is None and "carry.sh" in r["model (why)"]'
+check 'r["model"] is None and "carry.sh" in r["model (why)"]'
 [ $code = 1 ] || { cat "$scratch/log"; echo "exit $code although memcheck is not clean"; exit 1; }
 
+# The carried programs: one that hangs half way through its JSON, a run of which a bit differs; times of others.
+mkdir -p "$scratch/tree/build/carry/bin" "$scratch/tree/configs"
+carried() { printf '#!/usr/bin/env bash\n%s\n' "$2" >"$scratch/tree/build/carry/bin/$1"; chmod +x "$scratch/tree/build/carry/bin/$1"; }
+carried gpu_model 'printf "{\"batch 64" >"$6"; echo "said \"this\" and \\ then"; exit 1'
+carried fulmen-learner 'for a in "$@"; do case $a in run.dir=*) d=${a#*=} ;; esac; done; mkdir -p "$d/logs"; for i in {1..10}; do echo "{\"numerics/bits_differing\": 0}"; done >"$d/metrics.jsonl"; echo "weights version 1 published by x: 9 bytes, root 00112233445566778899aabbccddeeff" >"$d/logs/learner-0.log"'
+anchors 'print("""{"torch": "2", "cases": {"adamw 67M": {"torch fused": {"seconds": 0.0018}, "torch foreach": {"seconds": null, "why": "x"}}}}""")'
 rm "$scratch/tools/compute-sanitizer"
+run
+check 'r["model"] is None and r["model (why)"] == "exit 1: said this and  then" and not r["passed"]'
+check 'r["loop"]["zmq"]["steps"] == 10 and r["loop"]["file"]["bits_differing"] == 0 and r["loop (why)"] is None'
+check '[t for t in r["table"] if t["case"] == "adamw 67M"][0]["ratios"] == {"torch fused": 2.0}'
+grep -q 'adamw 67M .* 0.850 of_copy .* bar .* 2.00 x torch fused' "$scratch/log"
+rm -r "$scratch/tree/build"
+
 run
 command -v compute-sanitizer >/dev/null || { check 'r["memcheck"] is None and "not here" in r["memcheck (why)"] and r["passed"]'; [ $code = 0 ]; }
 
@@ -38,6 +59,11 @@ tool gpu_test 'echo "ok    A.B"; echo "{\"failed\": 1}" >"$1"; echo "FAIL  Suite
 run
 check 'r["tests"]["failed"] == 1 and "FAIL  Suite.Case" in r["tests (why)"] and not r["passed"]'
 [ $code = 1 ] || { echo "exit $code although a test failed"; exit 1; }
+
+build_with 'echo "x.cu: error"; exit 255'
+run
+[ $code = 1 ] && grep -q 'the build failed' "$scratch/log" || { cat "$scratch/log"; echo "exit $code although the build failed"; exit 1; }
+build_with 'mkdir -p "$1/bin"; cp "'"$scratch"'"/tools/{gpu_test,gpu_bench} "$1/bin/"'
 
 tool gpu_test 'echo "gpu_test: an NVIDIA driver, but no device"; exit 77'
 run

@@ -83,8 +83,7 @@ TEST(CudaRows, CopyRowsPicksAndPlaces) {
 }
 
 TEST(CudaNorm, GivesTheBitsOfTheCpu) {
-  for (const int64_t C : {1, 63, 200, 517}) {
-    const int64_t T = 9;
+  for (const auto& [C, T] : {std::pair<int64_t, int64_t>{1, 9}, {63, 200}, {200, 9}, {517, 64}}) {
     const Floats x = normal_floats(T * C, 8, 2), g = normal_floats(T * C, 9), w = normal_floats(C, 10);
     const Floats dy = normal_floats(T * C, 11), dw0 = normal_floats(C, 12);
     const auto m = [&](const Floats& v) { return mat(v.data(), T, C); };
