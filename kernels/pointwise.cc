@@ -1,5 +1,8 @@
 #include "kernels/pointwise.h"
 
+#include <vector>
+
+#include "kernels/rope_angles.h"
 #include "kernels/table.h"
 
 namespace fulmen::kernels {
@@ -93,6 +96,16 @@ void scaled_add(const ScaledAdd& a, Context& ctx) {
 
 void round_to_bf16(const TensorRef& x, Context& ctx) {
   if (check_matrix("round_to_bf16", "x", x)) ctx.table->round_to_bf16(x, ctx);
+}
+
+void rope_angles(double theta, int rotary, int64_t first, int64_t last, float* out) {
+  FULMEN_CHECK(rotary >= 2 && rotary % 2 == 0 && first >= 0, "rope_angles: rotary is " + std::to_string(rotary) +
+                                                                 ", first " + std::to_string(first) +
+                                                                 ", want rotary even and positive, first not negative");
+  std::vector<double> frequency(static_cast<size_t>(rotary / 2));
+  rope_frequencies(theta, rotary, frequency.data());
+  for (int64_t position = first; position < last; ++position, out += rotary)
+    rope_angles_of(position, frequency.data(), rotary / 2, out, out + rotary / 2);
 }
 
 void rope(const Rope& a, Context& ctx) {

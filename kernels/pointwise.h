@@ -60,8 +60,12 @@ struct Rope {
   int heads = 0, D = 0, rotary = 0;
   double theta = 1e7;
   std::span<const Segment> segments;
-  bool inverse = false;  // backward: rotate by the negative angle
+  bool inverse = false;             // backward: rotate by the negative angle
+  std::span<const float> angles{};  // of positions 0, 1, ... by rope_angles, in host memory: where it reaches, nothing
+                                    // is computed. The same bits. Optional; CUDA has no use for it
 };
 void rope(const Rope& a, Context& ctx);
+// Positions [first, last): for each rotary/2 cosines, then as many sines. On the host.
+void rope_angles(double theta, int rotary, int64_t first, int64_t last, float* out);
 
 }  // namespace fulmen::kernels

@@ -2,6 +2,7 @@
 
 #include "kernels/cpu/entries.h"
 #include "kernels/cpu/row_loop.h"
+#include "kernels/rope_angles.h"
 
 namespace fulmen::kernels::FULMEN_ISA {
 namespace {
@@ -46,20 +47,24 @@ RopeTables rope_tables(const Rope& a, void* memory) {
   RopeTables tables{(double*)memory, nullptr, nullptr};
   tables.cos = (float*)(tables.frequency + half);
   tables.sin = tables.cos + half;
-  for (int64_t i = 0; i < half; ++i) tables.frequency[i] = std::pow(a.theta, -2.0 * (double)i / (double)a.rotary);
+  rope_frequencies(a.theta, a.rotary, tables.frequency);
   return tables;
 }
 
 void rope_row(const Rope& a, const RopeTables& tables, int64_t row) {
-  const int64_t half = a.rotary / 2;
-  const double position = (double)position_of(a.segments, row);
-  for (int64_t i = 0; i < half; ++i) {
-    const double angle = position * tables.frequency[i];
-    const float sine = (float)std::sin(angle);
-    tables.cos[i] = (float)std::cos(angle);
-    tables.sin[i] = a.inverse ? -sine : sine;
+  const int64_t half = a.rotary / 2, position = position_of(a.segments, row);
+  const float *cosines = tables.cos, *sines = tables.sin;
+  if ((position + 1) * a.rotary <= (int64_t)a.angles.size()) {
+    cosines = a.angles.data() + position * a.rotary;
+    sines = cosines + half;
+  } else {
+    rope_angles_of(position, tables.frequency, (int)half, tables.cos, tables.sin);
   }
-  for (int h = 0; h < a.heads; ++h) rotate(a.x.row(row) + (int64_t)h * a.D, tables.cos, tables.sin, half);
+  if (a.inverse) {
+    for (int64_t i = 0; i < half; ++i) tables.sin[i] = -sines[i];
+    sines = tables.sin;
+  }
+  for (int h = 0; h < a.heads; ++h) rotate(a.x.row(row) + (int64_t)h * a.D, cosines, sines, half);
 }
 
 }  // namespace

@@ -66,6 +66,7 @@ struct Transformer::State {
   size_t embedding, final_norm, lm_head;
   Workspace work;
   LayerTape scratch;             // the tape of forwards without one
+  std::vector<float> angles;     // of RoPE, for the positions seen so far; empty where the device computes its own
   Observer* observer = nullptr;  // of the forward in progress
   Buffer seen;                   // host: what the observer is shown
 
@@ -103,6 +104,7 @@ struct Transformer::State {
   static std::span<int32_t> indices(Buffer& b) { return {reinterpret_cast<int32_t*>(b.data()), b.size()}; }
 
   void linear(kernels::TensorRef x, size_t weight, kernels::TensorRef y);
+  void rope(kernels::TensorRef x, int heads, const Batch& b, bool inverse = false);  // in place
   // dx absent: weights only. accumulate: dx += instead of =.
   void linear_back(kernels::TensorRef dy, kernels::TensorRef x, size_t weight, kernels::TensorRef dx, bool accumulate,
                    Gradients& g);

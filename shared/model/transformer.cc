@@ -1,5 +1,6 @@
 #include "shared/model/transformer.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "kernels/lm_head.h"
@@ -150,6 +151,23 @@ void Transformer::State::linear(TensorRef x, size_t weight, TensorRef y) {
   kernels::linear_forward({x, w.packed(weight), y}, ctx);
 }
 
+// Every softmax layer, and q and k alike, turn by the same angles: they are computed once for each position.
+void Transformer::State::rope(TensorRef x, int heads, const Batch& b, bool inverse) {
+  constexpr int64_t kMost = 32768;  // positions in the table, a few MB
+  if (kernels::host_memory(ctx) && c.rotary_dim > 0) {
+    const int64_t have = static_cast<int64_t>(angles.size()) / c.rotary_dim;
+    int64_t wanted = 0;
+    for (const kernels::Segment& s : b.segments) wanted = std::max<int64_t>(wanted, s.pos0 + s.rows);
+    wanted = std::min(wanted, kMost);
+    if (wanted > have) {
+      wanted = std::min(std::max(wanted, 2 * have), kMost);
+      angles.resize(static_cast<size_t>(wanted * c.rotary_dim));
+      kernels::rope_angles(c.rope_theta, c.rotary_dim, have, wanted, angles.data() + have * c.rotary_dim);
+    }
+  }
+  kernels::rope({x, heads, c.head_dim, c.rotary_dim, c.rope_theta, b.segments, inverse, angles}, ctx);
+}
+
 // An observer is host code: where the device's memory is another, it is shown a copy.
 void Transformer::State::see(int l, const char* op, const TensorRef& rows) {
   if (observer == nullptr) return;
@@ -199,8 +217,8 @@ TensorRef Transformer::State::softmax_attention(int l, const Batch& b, const Cac
 
   const kernels::LinearForward projections[] = {{h, w.packed(p.q), q}, {h, w.packed(p.k), k}, {h, w.packed(p.v), v}};
   kernels::linear_forward_together(projections, ctx);
-  kernels::rope({q, H, D, c.rotary_dim, c.rope_theta, b.segments}, ctx);
-  kernels::rope({k, KV, D, c.rotary_dim, c.rope_theta, b.segments}, ctx);
+  rope(q, H, b);
+  rope(k, KV, b);
   if (cache_dtype == DType::kBf16) {
     kernels::round_to_bf16(k, ctx);
     kernels::round_to_bf16(v, ctx);

@@ -64,8 +64,8 @@ void Transformer::State::softmax_backward(int l, const Batch& b, TensorRef h, La
 
   linear_back(dout, o, p.out, d_o, false, g);
   kernels::attention_backward({q, k, v, o, lse, d_o, dq, dk, dv, H, KV, D, b.segments, cache_dtype}, ctx);
-  kernels::rope({dq, H, D, c.rotary_dim, c.rope_theta, b.segments, true}, ctx);
-  kernels::rope({dk, KV, D, c.rotary_dim, c.rope_theta, b.segments, true}, ctx);
+  rope(dq, H, b, true);
+  rope(dk, KV, b, true);
   linear_back(dq, h, p.q, dh, false, g);
   linear_back(dk, h, p.k, dh, true, g);
   linear_back(dv, h, p.v, dh, true, g);

@@ -189,22 +189,21 @@ void softmax_decode_row(int n, int context, int group, DType kv, int threads, co
   const FloatBuffer o = random_floats(product(n, H * kD), 3);
   std::vector<Segment> segments;
   for (int i = 0; i < n; ++i) segments.push_back({i, 1, context - 1, i});
-  const Race::Result r = Race::run({{"ours",
-                                     [&] {
-                                       attention_forward({.q = mat(q.get(), n, H * kD),
-                                                          .k = mat(kn.get(), n, KV * kD),
-                                                          .v = mat(kn.get(), n, KV * kD),
-                                                          .o = mat(o.get(), n, H * kD),
-                                                          .H = H,
-                                                          .KV = KV,
-                                                          .D = kD,
-                                                          .segments = segments,
-                                                          .cache = &cache},
-                                                         ctx);
-                                     }}},
-                                   options, threads > 1);
+  const auto step = [&] {
+    attention_forward({.q = mat(q.get(), n, H * kD),
+                       .k = mat(kn.get(), n, KV * kD),
+                       .v = mat(kn.get(), n, KV * kD),
+                       .o = mat(o.get(), n, H * kD),
+                       .H = H,
+                       .KV = KV,
+                       .D = kD,
+                       .segments = segments,
+                       .cache = &cache},
+                      ctx);
+  };
+  Race::Result r;
+  const Limits l = limits_around(threads, [&] { r = Race::run({{"ours", step}}, options, threads > 1); });
   const double gb = 2e-9 * static_cast<double>(values) * static_cast<double>(kernels::dtype_bytes(kv));
-  const Limits& l = limits(threads);
   const std::string row = "softmax decode " + name + ", threads " + std::to_string(threads);
   std::printf(
       "%-32s %7d %8.1f %10.1f %16s %8.0f%%\n", name.c_str(), threads, gb / r.seconds[0],

@@ -2,10 +2,10 @@
 // The frame of fulmen-bench: tables, one per file <name>_bench.cc, and the rules of honest timing.
 //
 // - Contenders are timed in turns within one run (Race) and compared by the median of the ratios of the rounds.
-// - Others' use of the processor is read from /proc/stat around every measurement; above 10 % of a core no ratio is
-// printed.
+// - Others' use of the processor is read from /proc/stat around every measurement; above 10 % of a core it is repeated
+//   while there is time for that, and then no ratio is printed.
 // - The limits of the machine (limits.h) are measured in the same run.
-// - A ratio that has a bar is printed beside it, and the run closes with the bars reached, missed and not measured.
+// - A ratio that has a bar is printed beside it, and the run closes with a table of all bars: reached, missed, noisy.
 
 #include <cstddef>
 #include <functional>
@@ -18,7 +18,7 @@ namespace fulmen::bench {
 struct Options {
   std::string filter;  // rows whose name contains this
   std::vector<int> threads = {1, 2};
-  double seconds_per_case = 0.25;  // of timing for each contender
+  double seconds_per_case = 0.16;  // of timing for each contender
   bool quick = false;              // only rows that take little time and memory
 };
 

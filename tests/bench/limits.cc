@@ -7,6 +7,7 @@
 
 #include "kernels/thread_pool.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/progress.h"
 
 namespace fulmen::bench {
 namespace {
@@ -75,6 +76,7 @@ Limits measure(int threads) {
   const size_t share = kBufferFloats / static_cast<size_t>(threads) / 64 * 64;
   const auto part = [&](int t) { return buffer.get() + static_cast<size_t>(t) * share; };
   const bool wide = __builtin_cpu_supports("avx512f");
+  show_progress();
   Limits l;
   l.threads = threads;
   const Quiet quiet;
@@ -84,6 +86,7 @@ Limits measure(int threads) {
   l.read_gbs = best_rate(bytes, pool, [&](int t) { sink = read_all(part(t), share); });
   l.read_write_gbs = best_rate(2 * bytes, pool, [&](int t) { scale_all(part(t), share); });
   l.others = quiet.others();
+  clear_progress();
   return l;
 }
 

@@ -217,6 +217,24 @@ TEST(Rope, RowDoesNotDependOnSegmentsThreadsOrInstructionSet) {
   }
 }
 
+TEST(Rope, AnglesOfATableGiveTheSameBits) {
+  const RopeProblem p;
+  Machine machine(2);
+  Floats angles(1010 * p.rotary);  // reaches into the last segment only
+  rope_angles(1e7, p.rotary, 0, 7, angles.data());
+  rope_angles(1e7, p.rotary, 7, 1010, angles.data() + 7 * p.rotary);
+  for (const bool inverse : {false, true}) {
+    Floats got = p.x;
+    rope({p.view(got, p.T), p.heads, p.D, p.rotary, 1e7, p.segments, inverse, angles}, machine.ctx);
+    EXPECT_TRUE(same_bits(got, p.run(machine.ctx, p.x, p.segments, inverse)));
+  }
+  angles[5 * p.rotary] += 0.5f;
+  Floats got = p.x;
+  rope({p.view(got, p.T), p.heads, p.D, p.rotary, 1e7, p.segments, false, angles}, machine.ctx);
+  EXPECT_FALSE(same_bits(got, p.run(machine.ctx, p.x, p.segments))) << "the table is read";
+  expect_error([&] { rope_angles(1e7, 7, 0, 1, angles.data()); }, "rotary is 7");
+}
+
 TEST(Rope, InverseIsTheTranspose) {
   const RopeProblem p;
   Machine machine(2);
