@@ -82,6 +82,16 @@ void trim(Context& ctx) {
 
 void synchronize(Context& ctx) { ctx.table->synchronize(ctx); }
 
+DeviceMemory allocate_shared(size_t bytes, std::string& name, Context& ctx) {
+  FULMEN_CHECK(ctx.table->allocate_shared != nullptr, "memory: this device shares none with other processes");
+  return DeviceMemory(ctx.table->allocate_shared(bytes, name, ctx), {ctx.table->release_shared});
+}
+
+DeviceMemory open_shared(const std::string& name, Context& ctx) {
+  FULMEN_CHECK(ctx.table->open_shared != nullptr, "memory: this device shares none with other processes");
+  return DeviceMemory(ctx.table->open_shared(name, ctx), {ctx.table->close_shared});
+}
+
 void* stream(Context& ctx) { return ctx.table->stream != nullptr ? ctx.table->stream(ctx) : nullptr; }
 
 bool idle(Context& ctx) { return ctx.table->idle == nullptr || ctx.table->idle(ctx); }

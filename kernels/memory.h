@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <span>
+#include <string>
 
 #include "kernels/context.h"
 
@@ -54,6 +55,12 @@ void synchronize(Context& ctx);
 // wrong.
 void* stream(Context& ctx);
 bool idle(Context& ctx);
+
+// Memory that other processes on the same GPU may read while it lives here (CUDA IPC): `name` is what they open it by.
+// Both throw Error where the device has no such thing; opening also for what this process made itself, for what is no
+// more, and on another GPU.
+DeviceMemory allocate_shared(size_t bytes, std::string& name, Context& ctx);
+DeviceMemory open_shared(const std::string& name, Context& ctx);
 
 // y[to[i]] = x[from[i]] for each i; an empty list means row i itself. Rows of y not named keep their values. Indices
 // are host memory and checked; no row of `to` may occur twice.

@@ -43,6 +43,10 @@ struct KernelTable {
   void (*begin_fetch)(void* fetch, const void* device, size_t bytes, Context&) = nullptr;
   const void* (*wait_fetch)(void* fetch) = nullptr;
   void (*close_fetch)(void* fetch) noexcept = nullptr;
+  void* (*allocate_shared)(size_t bytes, std::string& name, Context&) = nullptr;  // null as above, and the next three
+  void (*release_shared)(void*) noexcept = nullptr;
+  void* (*open_shared)(const std::string& name, Context&) = nullptr;
+  void (*close_shared)(void*) noexcept = nullptr;
   void (*reserve)(size_t bytes, Context&) = nullptr;  // null where memory is the host's, and trim with it
   void (*trim)(Context&) = nullptr;
   void (*begin_recording)(Context&) = nullptr;  // recording.h; null where a device has no graphs

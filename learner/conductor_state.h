@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 
+#include "kernels/memory.h"
 #include "learner/conductor.h"
 #include "learner/score_desk.h"
 #include "shared/collective/collective.h"
@@ -28,9 +29,13 @@ struct Worker {
   bool connected = false;
   int restarts = 0;
   int refused_weights = 0;
+  bool by_sockets = false;  // it could not open the GPU's memory
   bool resting = false;
   std::set<uint64_t> groups;  // rollout: issued and unfinished
 };
+
+// sync.transport; ipc in place of shm where learner and workers share a GPU.
+std::string sync_transport(const base::Config& config, const kernels::Context& ctx);
 
 // One call of run(): which groups and verdicts are still missing.
 struct Batch {
@@ -59,6 +64,9 @@ struct Conductor::State {
   ScoreDesk desk;
   std::map<std::string, wire::GoldenReport> golden;  // by worker, of the check that is going on
   const wire::WeightsManifest* manifest = nullptr;
+  kernels::DeviceMemory shared_image;  // transport ipc: of the newest version
+  std::string shared_name;             // empty: there is none
+  size_t shared_bytes = 0;
   std::unique_ptr<collective::Collective> sync_group;  // transport nccl: this process and the rollout workers
   wire::WeightsGroup sync_place;
   std::string sync_members;  // who is in it
@@ -75,7 +83,8 @@ struct Conductor::State {
         tokenizer(t),
         ctx(device),
         server(c.sync.bind, c.run.dir, id),
-        publisher(c.sync.transport, id, c.sync.directory.empty() ? c.run.dir + "/weights" : c.sync.directory) {}
+        publisher(sync_transport(c, device), id, c.sync.directory.empty() ? c.run.dir + "/weights" : c.sync.directory) {
+  }
 
   void spawn(Worker& w);
   void send(Worker& w, wire::Message& m);
@@ -90,6 +99,7 @@ struct Conductor::State {
   void on_weights_ready(Worker& w, const wire::WeightsReady& r);
   void announce(Worker& w, const wire::WeightsGroup* in_group = nullptr);
   void broadcast_weights();
+  void share_weights();
   void issue();
   void issue_group(Worker& w, uint64_t id);
   void issue_scores();

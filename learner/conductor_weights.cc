@@ -4,10 +4,19 @@
 
 #include <algorithm>
 
+#include "kernels/device.h"
 #include "learner/conductor_state.h"
 #include "shared/base/log.h"
 
 namespace fulmen::learner {
+
+std::string sync_transport(const base::Config& config, const kernels::Context& ctx) {
+  if (config.sync.transport != "shm" || kernels::host_memory(ctx)) return config.sync.transport;
+  const std::string& device = config.rollout.device.empty() ? config.run.device : config.rollout.device;
+  for (int i = 0; i < config.rollout.workers; ++i)
+    if (kernels::nth_device(device, i) != config.run.device) return "shm";
+  return "ipc";
+}
 
 void Conductor::publish(const model::Weights& weights, uint64_t version) {
   State& s = *state_;
@@ -24,9 +33,10 @@ void Conductor::publish(const model::Weights& weights, uint64_t version) {
   }
   s.manifest = &s.publisher.publish(version, sources, weights.constants_digest());
   s.version = version;
-  base::debug("weights version {} published by {}: {} bytes, root {}", version, s.config.sync.transport,
+  base::debug("weights version {} published by {}: {} bytes, root {}", version, s.manifest->transport(),
               s.manifest->total_bytes(), wire::root_text(*s.manifest));
   if (s.config.sync.transport == "nccl") return s.broadcast_weights();
+  if (s.manifest->transport() == "ipc") s.share_weights();
   for (Worker& w : s.workers)
     if (w.role == "rollout" && w.connected) s.announce(w);
 }
@@ -50,6 +60,29 @@ void Conductor::rest() {
   }
 }
 
+// All of it is on the GPU when this returns: other processes do not wait for our stream.
+void Conductor::State::share_weights() {
+  const auto bytes = static_cast<size_t>(manifest->total_bytes());
+  try {
+    if (shared_image == nullptr || bytes != shared_bytes) {
+      shared_image = {};
+      shared_name.clear();
+      shared_image = kernels::allocate_shared(bytes, shared_name, ctx);
+      shared_bytes = bytes;
+    }
+    auto* to = static_cast<uint8_t*>(shared_image.get());
+    publisher.broadcast([&](void* data, uint64_t piece) {
+      kernels::copy_in(to, data, piece, ctx);
+      to += piece;
+    });
+    kernels::synchronize(ctx);
+  } catch (const Error& e) {
+    shared_image = {};
+    shared_name.clear();
+    base::warn("weights version {} is not shared on the GPU: {}; it goes by zmq", version, e.what());
+  }
+}
+
 // Without a group, what would be broadcast is fetched over the sockets: by workers that came later, and by those that a
 // broadcast did not reach.
 void Conductor::State::announce(Worker& w, const wire::WeightsGroup* in_group) {
@@ -58,7 +91,9 @@ void Conductor::State::announce(Worker& w, const wire::WeightsGroup* in_group) {
   announced = *manifest;
   if (in_group != nullptr)
     *announced.mutable_group() = *in_group;
-  else if (announced.transport() == "nccl")
+  else if (announced.transport() == "ipc" && !shared_name.empty() && !w.by_sockets)
+    announced.set_place(shared_name);
+  else if (announced.transport() == "nccl" || announced.transport() == "ipc")
     announced.set_transport("zmq");
   send(w, m);
 }
@@ -122,6 +157,7 @@ void Conductor::State::on_weights_ready(Worker& w, const wire::WeightsReady& r) 
   base::warn("{} refused weights version {}: {}", w.name, r.version(), r.detail());
   FULMEN_CHECK(++w.refused_weights <= 3,
                w.name + " refused weights version " + std::to_string(r.version()) + " three times: " + r.detail());
+  w.by_sockets = true;
   if (r.version() == version) announce(w);
 }
 

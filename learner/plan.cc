@@ -176,7 +176,8 @@ int64_t device_bytes(const base::Config& c, const model::ModelConfig& m) {
   const int64_t workers = rollout_device != c.run.device ? 0 : numbered ? 1 : c.rollout.workers;
   const int64_t phase = ranks * (plan.learner.gradients + plan.learner.activations);
   const int64_t caches = workers * plan.rollout.caches;
-  return ranks * (plan.learner.weights + plan.learner.moments) + workers * plan.rollout.weights +
+  const int64_t shared_image = workers > 0 ? plan.shared_image : 0;  // conductor_state.h: transport ipc
+  return ranks * (plan.learner.weights + plan.learner.moments) + workers * plan.rollout.weights + shared_image +
          (c.rollout.in_turn ? std::max(phase, caches) : phase + caches);
 }
 

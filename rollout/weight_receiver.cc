@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <cstring>
+#include <functional>
 #include <utility>
 
 namespace fulmen::rollout {
@@ -33,20 +34,15 @@ wire::TensorEntry entry_of(const model::Weights& weights, size_t i) {
   return e;
 }
 
-}  // namespace
-
+// The manifest entries, constants and root that the bytes received give, each digest computed here: compared entry by
+// entry for the message and by root for the verdict. Returns "" or the first difference.
 std::string weights_difference(const wire::WeightsManifest& manifest, const model::Weights& weights,
-                               kernels::Context& ctx) {
+                               const std::function<base::Digest(size_t)>& digest_of) {
   wire::WeightsManifest own;
   for (size_t i = 0; i < weights.num_tensors(); ++i) {
     wire::TensorEntry& e = *own.add_tensors();
     e = entry_of(weights, i);
-    if (e.dtype() == 1) {
-      const std::vector<uint16_t> values = weights.to_bf16(i, ctx);
-      e.set_digest(bytes_of(base::digest128(values.data(), values.size() * sizeof(uint16_t))));
-    } else {
-      e.set_digest(bytes_of(weights.tensor_digest(i)));
-    }
+    e.set_digest(bytes_of(digest_of(i)));
     const std::string& got = manifest.tensors(static_cast<int>(i)).digest();
     if (got != e.digest()) {
       return fmt::format("tensor {}: the values received have digest {}, the manifest says {}", e.name(),
@@ -64,6 +60,8 @@ std::string weights_difference(const wire::WeightsManifest& manifest, const mode
   }
   return {};
 }
+
+}  // namespace
 
 WeightReceiver::WeightReceiver(const model::ModelConfig& config, kernels::DType weights_dtype, kernels::Context& ctx)
     : config_(config), dtype_(weights_dtype), ctx_(ctx) {}
@@ -112,6 +110,45 @@ wire::BroadcastBytes WeightReceiver::broadcast_of(const wire::WeightsManifest& m
   };
 }
 
+std::string WeightReceiver::receive_on_host(const wire::WeightsManifest& manifest, wire::Client& client,
+                                            std::vector<wire::Message>& stash, int timeout_ms) {
+  std::string why;
+  std::vector<std::vector<uint16_t>> halves(spare_->num_tensors());
+  const auto sink = [&](size_t i) -> void* {
+    if (spare_->wire_dtype(i) == kernels::DType::kF32) return spare_->tensor(i).data();
+    halves[i].resize(spare_->tensor(i).size());
+    return halves[i].data();
+  };
+  if (!wire::receive_weights(manifest, sink, client, stash, timeout_ms, why, broadcast_of(manifest, timeout_ms)))
+    return why;
+  for (size_t i = 0; i < halves.size(); ++i)
+    if (!halves[i].empty()) spare_->from_bf16(i, halves[i]);
+  why = weights_difference(manifest, *spare_, [&](size_t i) {
+    if (halves[i].empty()) return spare_->tensor_digest(i);
+    const std::vector<uint16_t> values = spare_->to_bf16(i, ctx_);
+    return base::digest128(values.data(), values.size() * sizeof(uint16_t));
+  });
+  if (why.empty()) spare_->pack(ctx_);
+  return why;
+}
+
+// From the learner's memory on our GPU to ours. The digests are of what lies there then; only for them the bytes come
+// to the host.
+std::string WeightReceiver::receive_on_device(const wire::WeightsManifest& manifest) {
+  const std::vector<uint64_t> offset = wire::image_offsets(manifest);
+  const kernels::DeviceMemory image = kernels::open_shared(manifest.place(), ctx_);
+  std::vector<uint8_t> bytes;
+  const std::string why = weights_difference(manifest, *spare_, [&](size_t i) {
+    bytes.resize(manifest.tensors(static_cast<int>(i)).bytes());
+    void* to = spare_->arriving(i, ctx_);
+    kernels::copy_within(to, static_cast<const uint8_t*>(image.get()) + offset[i], bytes.size(), ctx_);
+    kernels::copy_out(bytes.data(), to, bytes.size(), ctx_);
+    return base::digest128(bytes.data(), bytes.size());
+  });
+  if (why.empty()) spare_->pack_arrived(ctx_);
+  return why;
+}
+
 wire::WeightsReady WeightReceiver::receive(const wire::WeightsManifest& manifest, wire::Client& client,
                                            std::vector<wire::Message>& stash, int timeout_ms) {
   wire::WeightsReady ready;
@@ -127,19 +164,10 @@ wire::WeightsReady WeightReceiver::receive(const wire::WeightsManifest& manifest
   std::string why = why_not(manifest);
   if (why.empty()) {
     staged_version_ = 0;  // from here on the spare holds rubbish until all is checked
-    std::vector<std::vector<uint16_t>> halves(spare_->num_tensors());
-    const auto sink = [&](size_t i) -> void* {
-      if (spare_->wire_dtype(i) == kernels::DType::kF32) return spare_->tensor(i).data();
-      halves[i].resize(spare_->tensor(i).size());
-      return halves[i].data();
-    };
     try {
-      if (wire::receive_weights(manifest, sink, client, stash, timeout_ms, why, broadcast_of(manifest, timeout_ms))) {
-        for (size_t i = 0; i < halves.size(); ++i)
-          if (!halves[i].empty()) spare_->from_bf16(i, halves[i]);
-        why = weights_difference(manifest, *spare_, ctx_);
-      }
-    } catch (const Error& e) {  // of the group, which is then of no more use: the conductor announces in another way
+      why = manifest.transport() == "ipc" ? receive_on_device(manifest)
+                                          : receive_on_host(manifest, client, stash, timeout_ms);
+    } catch (const Error& e) {  // of a group or the device: the conductor announces in another way
       group_.reset();
       why = e.what();
     }
@@ -147,7 +175,6 @@ wire::WeightsReady WeightReceiver::receive(const wire::WeightsManifest& manifest
   ready.set_ok(why.empty());
   ready.set_detail(why);
   if (!why.empty()) return ready;
-  spare_->pack(ctx_);
   staged_version_ = manifest.version();
   staged_root_ = manifest.root();
   ready.set_root(staged_root_);

@@ -31,6 +31,9 @@ class WeightReceiver {
 
  private:
   std::string why_not(const wire::WeightsManifest& manifest) const;
+  std::string receive_on_device(const wire::WeightsManifest& manifest);
+  std::string receive_on_host(const wire::WeightsManifest& manifest, wire::Client& client,
+                              std::vector<wire::Message>& stash, int timeout_ms);
   wire::BroadcastBytes broadcast_of(const wire::WeightsManifest& manifest, int timeout_ms);
 
   model::ModelConfig config_;
@@ -42,10 +45,5 @@ class WeightReceiver {
   uint64_t version_ = 0, staged_version_ = 0;
   std::string root_, staged_root_;
 };
-
-// The manifest entries, constants and root that these weights give. Where a receiver and a publisher must agree, this
-// is compared, entry by entry for the message and root for the verdict; returns "" or the first difference.
-std::string weights_difference(const wire::WeightsManifest& manifest, const model::Weights& weights,
-                               kernels::Context& ctx);
 
 }  // namespace fulmen::rollout

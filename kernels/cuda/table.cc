@@ -23,6 +23,10 @@ KernelTable make_table(const char* name) {
   t.begin_fetch = begin_fetch;
   t.wait_fetch = wait_fetch;
   t.close_fetch = close_fetch;
+  t.allocate_shared = allocate_shared;
+  t.release_shared = release_shared;
+  t.open_shared = open_shared;
+  t.close_shared = close_shared;
   t.reserve = reserve;
   t.trim = trim;
   t.begin_recording = begin_recording;

@@ -154,7 +154,8 @@ void visit_services(std::vector<Key>& keys, Config& c) {
 
   Section sync(keys, "sync");
   sync.choice("transport", c.sync.transport, {"shm", "zmq", "file", "nccl"},
-              "how weights reach the workers: memory of this host, sockets, files that all hosts see, or GPU to GPU");
+              "how weights reach the workers: memory of this host (of a GPU that all share), sockets, files that all "
+              "hosts see, or GPU to GPU");
   sync.text("directory", c.sync.directory, "where transport file puts the versions; empty = weights/ in run.dir");
   sync.number("timeout_s", c.sync.timeout_s, 1, kManyInts, "a version that a worker has not got by then is refused");
   sync.text("bind", c.sync.bind, "ipc, or tcp://HOST:PORT for workers on other hosts");

@@ -112,15 +112,16 @@ void Weights::from_bf16(size_t i, std::span<const uint16_t> values) {
 }
 
 void Weights::pack(kernels::Context& ctx) {
-  if (!kernels::host_memory(ctx)) {
-    if (device_.empty()) reserve(ctx);
-    device_.resize(specs_.size());
-    for (size_t i = 0; i < specs_.size(); ++i) {
-      device_[i].resize(values_[i].size(), ctx);
-      kernels::copy_in(device_[i].data(), values_[i].data(), values_[i].size() * sizeof(float), ctx);
-    }
-  }
+  lay_out(ctx);
+  for (size_t i = 0; i < device_.size(); ++i)
+    kernels::copy_in(device_[i].data(), values_[i].data(), values_[i].size() * sizeof(float), ctx);
   make_compute_copies(ctx);
+}
+
+void* Weights::arriving(size_t i, kernels::Context& ctx) {
+  FULMEN_CHECK(kernels::packed_is_rows(ctx), "weights: bytes arrive in the memory of a device, this one is the host");
+  if (!packed()) lay_out(ctx);
+  return wire_dtype(i) == DType::kBf16 ? const_cast<void*>(packed_[i].data) : device_[i].data();
 }
 
 // Of a device: all values and compute copies in one piece.
@@ -140,8 +141,12 @@ void Weights::pack_trained(kernels::Context& ctx) {
   make_compute_copies(ctx);
 }
 
-void Weights::make_compute_copies(kernels::Context& ctx) {
-  bf16_rows_.resize(specs_.size());
+void Weights::lay_out(kernels::Context& ctx) {
+  if (!kernels::host_memory(ctx)) {
+    if (device_.empty()) reserve(ctx);
+    device_.resize(specs_.size());
+    for (size_t i = 0; i < specs_.size(); ++i) device_[i].resize(values_[i].size(), ctx);
+  }
   packed_.resize(specs_.size());
   const auto packed_floats = [&](size_t i) {  // whole cache lines
     return (kernels::packed_bytes(specs_[i].shape[0], specs_[i].shape[1], compute_dtype(i)) + 63) / 64 * 16;
@@ -152,11 +157,18 @@ void Weights::make_compute_copies(kernels::Context& ctx) {
   float* panels = panels_.data();
   for (size_t i = 0; i < specs_.size(); ++i) {
     if (!linear(i)) continue;
-    const int64_t N = specs_[i].shape[0], K = specs_[i].shape[1];
-    const DType dtype = compute_dtype(i);
-    kernels::pack_weight(kernels::mat(device_values(i), N, K), dtype, panels, ctx);
-    packed_[i] = {panels, dtype, N, K};
+    packed_[i] = {panels, compute_dtype(i), specs_[i].shape[0], specs_[i].shape[1]};
     panels += packed_floats(i);
+  }
+}
+
+void Weights::make_compute_copies(kernels::Context& ctx, bool bf16_arrived) {
+  bf16_rows_.resize(specs_.size());
+  for (size_t i = 0; i < specs_.size(); ++i) {
+    if (!linear(i)) continue;
+    const auto& [data, dtype, N, K] = packed_[i];
+    if (dtype == DType::kBf16 && bf16_arrived) continue;
+    kernels::pack_weight(kernels::mat(device_values(i), N, K), dtype, const_cast<void*>(data), ctx);
     if (dtype == DType::kF32) continue;
     if (kernels::packed_is_rows(ctx)) continue;                // the packed copy is in the shape that backward wants
     bf16_rows_[i].resize(static_cast<size_t>(N * K + 1) / 2);  // backward multiplies by the rounded values too

@@ -61,6 +61,10 @@ class Weights {
   // the values are sent there first (pack) or, after they were trained there, fetched from there (pack_trained).
   void pack(kernels::Context& ctx);
   void pack_trained(kernels::Context& ctx);
+  // On a device, for a version whose bytes come from there: where those of tensor i go, in its wire_dtype, and the
+  // compute copies once all are there. The values on the host stay what they were.
+  void* arriving(size_t i, kernels::Context& ctx);
+  void pack_arrived(kernels::Context& ctx) { make_compute_copies(ctx, true); }
   bool packed() const { return !packed_.empty(); }
 
   // Compute copies, valid after pack(). Index by tensor; only for linear weights.
@@ -89,7 +93,8 @@ class Weights {
   kernels::DType dtype_;
   std::vector<TensorSpec> specs_;
   std::unordered_map<std::string, size_t> index_;
-  void make_compute_copies(kernels::Context& ctx);
+  void lay_out(kernels::Context& ctx);  // memory of the device and of the compute copies
+  void make_compute_copies(kernels::Context& ctx, bool bf16_arrived = false);
   const float* device_values(size_t i) const { return device_.empty() ? values_[i].data() : device_[i].data(); }
 
   std::vector<Buffer> values_, bf16_rows_;

@@ -62,8 +62,8 @@ struct WeightPublisher::State {
 
 WeightPublisher::WeightPublisher(const std::string& transport, const std::string& run_id, const std::string& directory)
     : state_(std::make_unique<State>()) {
-  FULMEN_CHECK(transport == "shm" || transport == "zmq" || transport == "file" || transport == "nccl",
-               "sync.transport: got " + transport + ", want shm, zmq, file or nccl");
+  const std::set<std::string_view> known = {"shm", "zmq", "file", "nccl", "ipc"};
+  FULMEN_CHECK(known.contains(transport), "sync.transport: got " + transport + ", want shm, zmq, file or nccl");
   state_->transport = transport;
   state_->run_key = base::digest64(run_id.data(), run_id.size());
   if (transport == "shm") sweep_shared_memory();
@@ -146,6 +146,19 @@ base::Digest root_digest(const WeightsManifest& manifest) {
   bytes(manifest.constants());
   return base::digest128(text.data(), text.size());
 }
+
+std::vector<uint64_t> image_offsets(const WeightsManifest& manifest) {
+  std::vector<uint64_t> offsets;
+  uint64_t end = 0;
+  for (const TensorEntry& e : manifest.tensors()) {
+    offsets.push_back(align_up(end));
+    end = offsets.back() + e.bytes();
+  }
+  FULMEN_CHECK(end == manifest.total_bytes(),
+               fmt::format("weights: an image of {} bytes, the tensors take {}", manifest.total_bytes(), end));
+  return offsets;
+}
+
 std::string root_text(const WeightsManifest& manifest) { return hex_of(manifest.root()); }
 
 }  // namespace fulmen::wire

@@ -38,8 +38,9 @@ struct TensorSource {  // view of one tensor of the version to publish
 
 class WeightPublisher {  // conductor side
  public:
-  // transport: "shm" | "zmq" | "file" | "nccl". directory: of the files; made when it is not there. Removes shared
-  // memory and files that killed runs left behind.
+  // transport: "shm" | "zmq" | "file" | "nccl" | "ipc" (memory of a GPU that the processes share; who has one puts
+  // what broadcast() gives there, and receivers take it from there themselves). directory: of the files; made when it
+  // is not there. Removes shared memory and files that killed runs left behind.
   WeightPublisher(const std::string& transport, const std::string& run_id, const std::string& directory = "");
   ~WeightPublisher();  // unlinks shared memory and files; receivers that have them open may finish
   // Copies the tensors; the sources may change afterwards. Keeps this version and the previous one. Versions must rise.
@@ -47,7 +48,7 @@ class WeightPublisher {  // conductor side
   // bytes do not fit its shape.
   const WeightsManifest& publish(uint64_t version, std::span<const TensorSource> tensors,
                                  const base::Digest& constants);
-  // Sends the newest version to the others, each in receive_weights.
+  // Hands over the newest version in pieces: to the others, each in receive_weights, or to a GPU.
   void broadcast(const BroadcastBytes& broadcast) const;
   // Answers a WeightsFetch: fills `reply` with a WeightsChunk and its frame, under every transport. Throws Error for a
   // version no longer kept or a range outside it; the conductor sends its text back as a Fault.
@@ -71,6 +72,8 @@ bool receive_weights(const WeightsManifest& manifest, const std::function<void*(
 
 // Recomputed from the tensor entries and constants alone: equal for equal weights, whatever the version or transport.
 base::Digest root_digest(const WeightsManifest& manifest);
+// Where each tensor begins in the image. Throws Error when that is not an image of total_bytes.
+std::vector<uint64_t> image_offsets(const WeightsManifest& manifest);
 std::string root_text(const WeightsManifest& manifest);  // its root, in hexadecimal
 
 }  // namespace fulmen::wire

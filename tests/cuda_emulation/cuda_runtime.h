@@ -160,6 +160,7 @@ enum cudaError_t {
   cudaErrorMemoryAllocation = 2,
   cudaErrorNotReady = 600,
   cudaErrorInvalidDevice = 101,
+  cudaErrorNotSupported = 801,
   cudaErrorStreamCaptureUnsupported = 900,
   cudaErrorStreamCaptureUnjoined = 904,
   cudaErrorGraphExecUpdateFailure = 910
@@ -195,8 +196,18 @@ cudaError_t cudaMallocHost(void** p, size_t bytes);
 cudaError_t cudaFreeHost(void* p);
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
 cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t stream);
+// Memory of another process; its own a process is refused, as by CUDA. EMULATED_NO_IPC: a machine without.
+struct cudaIpcMemHandle_t {
+  char reserved[64];
+};
+constexpr unsigned cudaIpcMemLazyEnablePeerAccess = 1;
+cudaError_t cudaIpcGetMemHandle(cudaIpcMemHandle_t* handle, void* p);
+cudaError_t cudaIpcOpenMemHandle(void** p, cudaIpcMemHandle_t handle, unsigned flags);
+cudaError_t cudaIpcCloseMemHandle(void* p);
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total);
 cudaError_t cudaSetDevice(int device);
+cudaError_t cudaGetDevice(int* device);
+cudaError_t cudaDeviceGetPCIBusId(char* place, int size, int device);
 cudaError_t cudaGetDeviceCount(int* count);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int device);
 cudaError_t cudaDriverGetVersion(int* version);
@@ -222,6 +233,7 @@ inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) { ret
 inline const char* cudaGetErrorString(cudaError_t e) {
   return e == cudaErrorMemoryAllocation           ? "out of memory"
          : e == cudaErrorInvalidDevice            ? "invalid device ordinal"
+         : e == cudaErrorNotSupported             ? "operation not supported"
          : e == cudaErrorStreamCaptureUnsupported ? "operation not permitted when stream is capturing"
          : e == cudaErrorStreamCaptureUnjoined    ? "a captured stream was not joined to the one it came from"
                                                   : "invalid argument";

@@ -1,9 +1,12 @@
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "cuda_runtime.h"
@@ -162,11 +165,17 @@ void run_block(int threads) {
   }
 }
 
-// Device memory is one region, locked while no kernel and no copy runs.
+// Device memory is one region, locked while no kernel and no copy runs; a file in memory, so that another process can
+// map a part of it.
 constexpr size_t kArenaBytes = size_t{1} << 30;
+int memory_file() {
+  const int fd = memfd_create("emulated GPU", MFD_CLOEXEC);
+  if (fd < 0 || ftruncate(fd, static_cast<off_t>(kArenaBytes)) != 0) die("no memory for a device");
+  return fd;
+}
 struct Arena {
-  char* base =
-      static_cast<char*>(mmap(nullptr, kArenaBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+  int file = memory_file();
+  char* base = static_cast<char*>(mmap(nullptr, kArenaBytes, PROT_NONE, MAP_SHARED | MAP_NORESERVE, file, 0));
   size_t end = 0;
   std::map<char*, size_t> used;
   std::multimap<size_t, char*> free;
@@ -299,6 +308,48 @@ cudaError_t cudaFree(void* p) {
   if (it == a.used.end()) return cudaErrorInvalidValue;
   a.free.emplace(it->second, it->first);
   a.used.erase(it);
+  return cudaSuccess;
+}
+
+namespace {
+struct Shared {
+  pid_t process;
+  int file;
+  size_t at, bytes;
+};
+std::map<void*, size_t> opened;
+}  // namespace
+
+cudaError_t cudaIpcGetMemHandle(cudaIpcMemHandle_t* handle, void* p) {
+  if (std::getenv("EMULATED_NO_IPC") != nullptr) return cudaErrorNotSupported;
+  const auto it = arena().used.find(static_cast<char*>(p));
+  if (it == arena().used.end()) return cudaErrorInvalidValue;
+  const Shared s{getpid(), arena().file, static_cast<size_t>(it->first - arena().base), it->second};
+  *handle = {};
+  std::memcpy(handle->reserved, &s, sizeof s);
+  return cudaSuccess;
+}
+
+cudaError_t cudaIpcOpenMemHandle(void** p, cudaIpcMemHandle_t handle, unsigned) {
+  Shared s{};
+  std::memcpy(&s, handle.reserved, sizeof s);
+  if (s.process == getpid()) return cudaErrorInvalidValue;
+  const std::string path = "/proc/" + std::to_string(s.process) + "/fd/" + std::to_string(s.file);
+  const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+  if (fd < 0) return cudaErrorInvalidValue;
+  *p = mmap(nullptr, s.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, static_cast<off_t>(s.at));
+  ::close(fd);
+  if (*p == MAP_FAILED) return cudaErrorInvalidValue;
+  opened[*p] = s.bytes;
+  return cudaSuccess;
+}
+
+cudaError_t cudaIpcCloseMemHandle(void* p) {
+  fulmen::emulation::finish_streams();
+  const auto it = opened.find(p);
+  if (it == opened.end()) return cudaErrorInvalidValue;
+  munmap(p, it->second);
+  opened.erase(it);
   return cudaSuccess;
 }
 

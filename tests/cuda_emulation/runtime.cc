@@ -171,7 +171,17 @@ Devices& devices() {
 
 using namespace fulmen::emulation;
 
-cudaError_t cudaSetDevice(int device) { return device < devices().count ? cudaSuccess : cudaErrorInvalidDevice; }
+static int current_device = 0;
+cudaError_t cudaSetDevice(int device) {
+  if (device >= devices().count) return cudaErrorInvalidDevice;
+  current_device = device;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDevice(int* device) { return *device = current_device, cudaSuccess; }
+cudaError_t cudaDeviceGetPCIBusId(char* place, int size, int device) {
+  std::snprintf(place, static_cast<size_t>(size), "0000:%02x:00.0", device);
+  return cudaSuccess;
+}
 cudaError_t cudaGetDeviceCount(int* count) { return *count = devices().count, cudaSuccess; }
 cudaError_t cudaDriverGetVersion(int* version) { return *version = devices().driver, cudaSuccess; }
 cudaError_t cudaRuntimeGetVersion(int* version) { return *version = devices().runtime, cudaSuccess; }

@@ -159,6 +159,30 @@ TEST(CudaModel, DecodeStepsAreQueuedAheadAndAnyOrderOfTheStreamsHasTheSameBits) 
   }
 }
 
+// What a worker does with a version that comes from memory of its GPU.
+TEST(CudaModel, WeightsThatArriveOnTheDeviceGenerateTheSameBits) {
+  kernels::ThreadPool pool(1);
+  kernels::TestDevice device(pool);
+  kernels::Context& ctx = device.context();
+  Learner l(DType::kBf16, DType::kBf16, ctx);
+  model::Weights arrived(tiny_config(), DType::kBf16);
+  for (size_t i = 0; i < arrived.num_tensors(); ++i) {
+    if (arrived.wire_dtype(i) == DType::kBf16) {
+      const std::vector<uint16_t> values = l.weights.to_bf16(i, ctx);
+      kernels::copy_in(arrived.arriving(i, ctx), values.data(), values.size() * sizeof(uint16_t), ctx);
+    } else {
+      kernels::copy_in(arrived.arriving(i, ctx), l.weights.tensor(i).data(), l.weights.tensor(i).size_bytes(), ctx);
+    }
+  }
+  arrived.pack_arrived(ctx);
+  const auto want = generate(l.weights, DType::kBf16, ctx), got = generate(arrived, DType::kBf16, ctx);
+  ASSERT_EQ(want.size(), got.size());
+  for (size_t i = 0; i < want.size(); ++i) {
+    EXPECT_EQ(want[i].completion.tokens, got[i].completion.tokens);
+    EXPECT_EQ(want[i].completion.logprob, got[i].completion.logprob);
+  }
+}
+
 TEST(CudaModel, SecondStepTakesNoMemoryOfTheDevice) {
   kernels::ThreadPool pool(1);
   kernels::TestDevice device(pool);

@@ -36,6 +36,15 @@ done
 grep -q 'could not be broadcast' "$work/nccl.err" && { cat "$work/nccl.err"; fail "nccl: fell back to sockets"; }
 echo "equal: shm and nccl on the emulated GPU, no bit differs"
 
+# shm on one GPU is its memory, and nobody refused it; where the GPU cannot share memory, sockets
+grep -q 'published by ipc:' "$work/shm/logs/learner-0.log" || fail "shm: the weights did not go by the GPU's memory"
+grep -q 'refused weights\|not shared on the GPU' "$work/shm.err" && { cat "$work/shm.err"; fail "shm: fell back to sockets"; }
+EMULATED_NO_IPC=1 good no_ipc sync.transport=shm
+grep -q 'is not shared on the GPU: cuda: sharing memory with other processes: operation not supported; it goes by zmq' "$work/no_ipc.err" ||
+  { cat "$work/no_ipc.err"; fail "memory that cannot be shared was not named"; }
+[ "$(sum no_ipc)" = "$(sum shm)" ] || fail "without IPC: other weights"
+echo "equal: GPU memory that processes share, and sockets where it cannot be shared"
+
 # NCCL that is too old: said once a version, and the weights arrive all the same
 NCCL_DOUBLE_VERSION=21304 good old sync.transport=nccl
 grep -q 'libnccl.so.2 is version 2.13.4, want 2.14.0 or later.*it goes by zmq' "$work/old.err" || { cat "$work/old.err"; fail "the old NCCL was not named"; }
