@@ -87,6 +87,7 @@ struct Counts {
   int launches = 0;                             // of kernels, one by one
   int graph_launches = 0, graphs_built = 0;
   int waits_with_work_behind = 0;  // for an event, while later work was queued on its stream
+  int stream_waits = 0;            // of a stream for an event
 };
 Counts& counts();
 

@@ -230,6 +230,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  ++counts().stream_waits;
   if (event->mark == nullptr) return cudaSuccess;
   if (event->graph != nullptr && stream->graph == nullptr) {  // the stream joins the recording
     stream->graph = event->graph;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <span>
 
 #include "cuda_test_device.h"
 #include "kernels/cuda/device.cuh"
@@ -116,6 +117,17 @@ TEST_F(CudaStreams, WhatRunsTogetherHasScratchOfItsOwn) {
     };
     state.together([&] { through_scratch(data + 1, 1); }, [&] { through_scratch(data + 2, 2); });
     EXPECT_EQ(values(), (std::array<float, 4>{0, 1, 2, 0}));
+  }
+}
+
+TEST_F(CudaStreams, UploadsArriveBeforeTheirReadersOnEitherStream) {
+  for (const StreamOrder order : kLate) {
+    start(order);
+    const auto add_uploaded = [&](float* to, float x) {
+      add(state, to, state.upload(std::span<const float>(&x, 1)), 0.5f);
+    };
+    state.together([&] { add_uploaded(data + 1, 1); }, [&] { add_uploaded(data + 2, 2); });
+    EXPECT_EQ(values(), (std::array<float, 4>{0, 1.5f, 2.5f, 0}));
   }
 }
 
