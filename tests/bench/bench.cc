@@ -61,6 +61,8 @@ constexpr auto kSleepOfSpinners = std::chrono::milliseconds(40);
 constexpr double kTurnSeconds = 0.02;
 constexpr double kLongSeconds = 0.25;  // a call this long needs no warm-up before each turn
 
+constexpr double kSlowSeconds = 4;  // twice is enough
+
 // One turn: seconds per call, the fastest of a few batches.
 double turn(const std::function<void()>& run, double estimate) {
   const int64_t calls = std::max<int64_t>(1, static_cast<int64_t>(kTurnSeconds / 4 / estimate));
@@ -140,7 +142,8 @@ Race::Result Race::run(const std::vector<Contender>& contenders, const Options& 
     contenders[i].run();
     estimate[i] = std::max(now_seconds() - t, 1e-8);
   }
-  const int rounds = std::max(3, static_cast<int>(options.seconds_per_case / kTurnSeconds));
+  const bool slow = *std::max_element(estimate.begin(), estimate.end()) > kSlowSeconds;
+  const int rounds = slow ? 2 : std::max(3, static_cast<int>(options.seconds_per_case / kTurnSeconds));
   Result best;
   for (int repeat = 0;; ++repeat) {  // others often work for a moment only
     const double start = now_seconds();

@@ -49,6 +49,7 @@ void plan_progress(std::vector<PlannedTable> tables) { state() = {std::move(tabl
 
 void begin_table(size_t index) {
   State& s = state();
+  if (s.tables.empty()) return;
   s.current = index;
   s.table_start = now_seconds();
   s.done = 0;

@@ -13,7 +13,7 @@ struct PlannedTable {
   double seconds;
 };
 
-void plan_progress(std::vector<PlannedTable> tables);
+void plan_progress(std::vector<PlannedTable> tables);  // without it the others do nothing
 void begin_table(size_t index);
 void show_progress();
 void clear_progress();
