@@ -33,6 +33,7 @@ tool gpu_test 'echo "{\"device\": \"Fake GPU\", \"tests\": {}, \"failed\": 0}" >
 run
 check 'r["tests"]["failed"] == 0 and r["tests (why)"] is None and r["bench"]["copy_GB_per_s"] == 2500.5'
 check 'r["memcheck"] == {"clean": False, "exit": 9} and not r["passed"]'
+check 'r["build"]["architectures"] == "90a" and r["build (why)"] is None'
 check '[t for t in r["table"] if t["case"] == "adamw 67M"][0]["reached"] == "bar" and "no torch here" in str(r["table"])'
 check 'r["device"] == "Fake GPU, 580.1" and r["toolkit"] == "13.0" and r["seconds"] < 500'
 check 'r["model"] is None and "carry.sh" in r["model (why)"]'
@@ -43,7 +44,7 @@ mkdir -p "$scratch/tree/build/carry/bin" "$scratch/tree/configs"
 carried() { printf '#!/usr/bin/env bash\n%s\n' "$2" >"$scratch/tree/build/carry/bin/$1"; chmod +x "$scratch/tree/build/carry/bin/$1"; }
 carried gpu_model 'printf "{\"batch 64" >"$6"; echo "said \"this\" and \\ then"; exit 1'
 carried fulmen-learner 'for a in "$@"; do case $a in run.dir=*) d=${a#*=} ;; esac; done; mkdir -p "$d/logs"; for i in {1..10}; do echo "{\"numerics/bits_differing\": 0}"; done >"$d/metrics.jsonl"; echo "weights version 1 published by x: 9 bytes, root 00112233445566778899aabbccddeeff" >"$d/logs/learner-0.log"'
-anchors 'print("""{"torch": "2", "cases": {"adamw 67M": {"torch fused": {"seconds": 0.0018}, "torch foreach": {"seconds": null, "why": "x"}}}}""")'
+anchors 'print("a library says hello"); print("""{"torch": "2", "cases": {"adamw 67M": {"torch fused": {"seconds": 0.0018}, "torch foreach": {"seconds": null, "why": "x"}}}}""")'
 rm "$scratch/tools/compute-sanitizer"
 run
 check 'r["model"] is None and r["model (why)"] == "exit 1: said this and  then" and not r["passed"]'
