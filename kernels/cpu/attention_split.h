@@ -85,7 +85,8 @@ __attribute__((noinline)) void attend_rows(const QueryBlock& b, int u, const Key
   const int panels = (valid[R - 1] + kLanes - 1) / kLanes;
   const int vecs = D / kLanes, shared = valid[0];  // later queries see at least as many keys
   const int64_t shares = D / kAskSteps * ceil_div(panels, kStrip) + R + shared / kAskSteps * ceil_div(vecs, kTileStrip);
-  Ahead ahead(ask ? t.next_k : nullptr, ask ? t.next_v : nullptr, tile_bytes, shares);
+  Ahead ahead(ask ? t.next_k : nullptr, ask ? t.next_v : nullptr, tile_bytes, shares,
+              sizeof(T) == sizeof(float) ? 64 : 128);
   multiply_rows<R, false, kStrip>(RowOperand{b.q + (ptrdiff_t)u * kQueryStride, kQueryStride, 1},
                                   VecOperand<T>{t.k, kLanes, (ptrdiff_t)D * kLanes}, D, TileOut{s, kTile, kLanes},
                                   panels, &ahead);

@@ -98,25 +98,26 @@ FULMEN_INLINE void reorder(Accumulators<R, N>& acc) {
 
 // Two blocks of memory that are needed next, asked for in `shares` equal shares: arithmetic on what is in the cache
 // hides the way of the rest from DRAM. Even shares matter: a core has few places for lines on their way, and when they
-// are full, arithmetic waits as well. Asking beyond an end is harmless, a prefetch cannot fault.
+// are full, arithmetic waits as well. Asking beyond an end is harmless, a prefetch cannot fault. `step`: bytes from
+// line to line; where arithmetic takes longer than memory, one of each pair is enough, the hardware adds the other.
 class Ahead {
  public:
-  Ahead(const void* first, const void* second, size_t bytes, int64_t shares)
+  Ahead(const void* first, const void* second, size_t bytes, int64_t shares, int step)
       : at_((const char*)first),
         end_(first ? at_ + bytes : at_),
         second_((const char*)second),
         bytes_(second ? bytes : 0),
-        lines_(ceil_div(2 * (int64_t)bytes / kLine, shares)) {}
+        step_(step),
+        lines_(ceil_div(2 * (int64_t)bytes / step, shares)) {}
   void ask() {
-    for (int64_t i = 0; i < lines_ && at_ != end_; ++i, at_ += kLine) _mm_prefetch(at_, _MM_HINT_T1);
+    for (int64_t i = 0; i < lines_ && at_ != end_; ++i, at_ += step_) _mm_prefetch(at_, _MM_HINT_T1);
     if (at_ == end_) at_ = second_, end_ = second_ + bytes_, bytes_ = 0;
   }
 
  private:
-  static constexpr int kLine = 64;
   const char *at_, *end_, *second_;
   size_t bytes_;
-  int64_t lines_;
+  int64_t step_, lines_;
 };
 constexpr int kAskSteps = 8;  // of a chain for one share
 
