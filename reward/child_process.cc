@@ -147,6 +147,14 @@ ChildProcess::Result ChildProcess::exchange(const std::string& request, std::str
   return r == Result::kLine ? read_line(line, deadline) : r;
 }
 
+std::string ChildProcess::finish(int timeout_ms) {
+  if (pid_ <= 0) return "not running";
+  shutdown(socket_, SHUT_WR);
+  const auto deadline = Clock::now() + std::chrono::milliseconds(timeout_ms);
+  while (read_more(deadline) == Result::kLine) pending_.clear();  // until it closes its side
+  return kill();
+}
+
 std::string ChildProcess::kill() {
   if (pid_ <= 0) return "not running";
   close(socket_);

@@ -30,6 +30,9 @@ class ChildProcess {
   // For a child that sends bytes after a line: exactly `count` of them; kLine when they are there.
   Result read_bytes(std::string& bytes, size_t count, Clock::time_point deadline);
   Result write_all(const std::string& bytes, Clock::time_point deadline);
+  // For a child that ends when nothing more can come: closes its input and waits until it has cleaned up, then as
+  // kill().
+  std::string finish(int timeout_ms);
   // The whole group; waits; says how the process ended, "was killed by signal 11" or "exited with 1".
   std::string kill();
   // SIGKILL or SIGTERM had ended the last process before kill() came.

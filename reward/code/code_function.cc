@@ -37,7 +37,7 @@ class Code : public Function {
   explicit Code(const CodeOptions& options)
       : options_(options), sandbox_({options.sandbox, options.profiles, options.cgroup}) {
     options_.language = language_name(options.language.empty() ? "python" : options.language);
-    version_ = fmt::format("code-2({},cpu_s={},memory_mb={}", options_.language, options_.cpu_s, options_.memory_mb);
+    version_ = fmt::format("code-3({},cpu_s={},memory_mb={}", options_.language, options_.cpu_s, options_.memory_mb);
     for (const std::string& p : options_.profiles) version_ += fmt::format(",{}:{:x}", p, content_hash(p));
     version_ += ")";
   }
@@ -75,7 +75,8 @@ class Code : public Function {
     }
     const bool repository = tests.form == CodeTests::Form::kRepository;
     const std::string language = tests.language.empty() || repository ? options_.language : tests.language;
-    const std::string code = repository ? extract_patch(r.response) : extract_code(r.response, language, tests.entry);
+    const std::string entry = tests.entry.empty() ? name_under_test(tests.asserts) : tests.entry;
+    const std::string code = repository ? extract_patch(r.response) : extract_code(r.response, language, entry);
     if (code.empty()) return make_verdict(Kind::kUnparsable, 0, "no program in the response");
     Tally tally;
     try {

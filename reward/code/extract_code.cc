@@ -127,6 +127,23 @@ std::string_view inside_answer_tags(std::string_view response) {
 
 }  // namespace
 
+std::string name_under_test(const std::vector<std::string>& asserts) {
+  static constexpr std::string_view kWrappers[] = {"set", "sorted", "list",  "tuple",   "abs", "round", "len",
+                                                   "str", "int",    "float", "isclose", "not", "sum",   "max",
+                                                   "min", "dict",   "type",  "all",     "any", "bool",  "isinstance"};
+  auto part = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; };
+  const std::string_view text = asserts.empty() ? std::string_view() : asserts.front();
+  for (size_t open = text.find('('); open != std::string_view::npos; open = text.find('(', open + 1)) {
+    size_t begin = open;
+    while (begin > 0 && part(text[begin - 1])) begin--;
+    const std::string_view name = text.substr(begin, open - begin);
+    const bool method = begin > 0 && text[begin - 1] == '.';
+    if (name.empty() || method || name == "assert" || name == "and" || name == "or" || name == "in") continue;
+    if (std::find(std::begin(kWrappers), std::end(kWrappers), name) == std::end(kWrappers)) return std::string(name);
+  }
+  return "";
+}
+
 std::string extract_code(std::string_view response, const std::string& language, const std::string& entry) {
   const auto blocks = find_blocks(response);
   const auto in_language = [&](const Block& b) { return language_name(b.tag) == language; };
@@ -140,7 +157,9 @@ std::string extract_code(std::string_view response, const std::string& language,
     best = last_where(blocks, [&](const Block& b) { return untagged(b) && defines(b, name); });
   if (!best) best = last_where(blocks, untagged);
   if (!best && !blocks.empty()) best = &blocks.back();
-  const std::string code = best ? text_of(*best) : std::string(inside_answer_tags(response));
+  std::string code = best ? text_of(*best) : std::string(inside_answer_tags(response));
+  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+  if (code.starts_with(kByteOrderMark)) code.erase(0, kByteOrderMark.size());
   return is_blank(code) ? "" : code;
 }
 

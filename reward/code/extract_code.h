@@ -7,6 +7,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace fulmen::reward {
 
@@ -16,6 +17,9 @@ std::string language_name(std::string_view word);
 // "" when there is nothing but white space.
 // entry: "f", "Solution().f", or "" when nothing is called by name.
 std::string extract_code(std::string_view response, const std::string& language, const std::string& entry = "");
+
+// The function that the first of these assertions calls: the entry where none is named; "" when it cannot be told.
+std::string name_under_test(const std::vector<std::string>& asserts);
 
 // The last block tagged diff or patch, else extract_code's choice: for the repository form.
 std::string extract_patch(std::string_view response);

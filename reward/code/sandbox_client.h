@@ -61,6 +61,8 @@ struct SandboxLanguage {
 class SandboxClient {
  public:
   explicit SandboxClient(SandboxOptions options);
+  // Lets the sandbox take its control groups away.
+  ~SandboxClient() { process_.finish(2000); }
 
   // One report a program. A sandbox error is tried again twice with a fresh process before it is reported.
   std::vector<SandboxReport> run(const SandboxRequest& request);

@@ -35,7 +35,15 @@ std::string make_nonce() {
 }
 
 // Typical names a solution class uses without importing them: contest sites provide them.
-bool wants_common_names(const std::string& code) { return code.find("class Solution") != std::string::npos; }
+// LeetCode's names, and annotations whose import was left out.
+bool wants_common_names(const std::string& code) {
+  if (code.find("class Solution") != std::string::npos) return true;
+  if (code.find("typing") != std::string::npos) return false;
+  for (const char* name : {"List[", "Optional[", "Dict[", "Tuple[", "Set[", "Union[", "Any"}) {
+    if (code.find(name) != std::string::npos) return true;
+  }
+  return false;
+}
 
 // The tests of a tally one after the other. `one` gives a report and says whether it is a pass.
 template <class One>

@@ -6,7 +6,9 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <map>
+#include <sstream>
 
 #include "kernels/error.h"
 #include "learner/score_desk.h"
@@ -85,6 +87,22 @@ class Services {
     std::filesystem::remove_all(directory_, ignored);
   }
 
+  // CPU time of both processes so far.
+  double cpu_seconds() const {
+    double sum = 0;
+    for (const auto& p : processes_) {
+      std::ifstream in(fmt::format("/proc/{}/stat", p->pid()));
+      std::string text((std::istreambuf_iterator<char>(in)), {}), skipped;
+      std::istringstream fields(text.substr(std::min(text.size(), text.rfind(')') + 1)));
+      constexpr int kBeforeUserTime = 11;
+      for (int i = 0; i < kBeforeUserTime; ++i) fields >> skipped;
+      double user = 0, system = 0;
+      fields >> user >> system;
+      sum += (user + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
+    }
+    return sum;
+  }
+
   // Verdicts a second, with as many records asked for as the conductor has at once.
   double rate(const Case& c, double seconds, double& scored) {
     desk_.clear();
@@ -151,13 +169,21 @@ class Services {
 
 void run(const Options& options) {
   Services services;
-  std::printf("%-32s %14s %10s %10s %8s\n", "", "verdicts/s", "wanted", "ratio", "scored");
+  std::printf("%-32s %14s %10s %16s %8s %8s\n", "", "verdicts/s", "wanted", "ratio", "scored", "others");
   for (const Case& c : cases()) {
     if (std::string(c.name).find(options.filter) == std::string::npos) continue;
     double scored = 0;
     services.rate(c, 0.3, scored);
+    const Quiet quiet;
+    const double begin = now_seconds(), spent = services.cpu_seconds();
     const double rate = services.rate(c, std::max(2.0, options.seconds_per_case), scored);
-    std::printf("%-32s %14.0f %10.0f %10.2f %7.0f%%\n", c.name, rate, c.wanted, rate / c.wanted, 100 * scored);
+    // What the services used themselves is no disturbance.
+    const double own = (services.cpu_seconds() - spent) / (now_seconds() - begin);
+    const double others = std::max(0.0, quiet.others() - own);
+    std::printf(
+        "%-32s %14.0f %10.0f %16s %7.0f%% %7.0f%%\n", c.name, rate, c.wanted,
+        judge(std::string("reward, ") + c.name, rate / c.wanted, {Bar::kAtLeast, 1.0}, others <= Quiet::kLimit).c_str(),
+        100 * scored, 100 * others);
   }
 }
 

@@ -22,12 +22,13 @@ int first_error(const std::string& sequence) {
 Problem generate(Random& random, int difficulty) {
   const int pairs = 3 + 3 * difficulty, types = difficulty <= 2 ? 2 : difficulty <= 5 ? 3 : 4;
   std::string sequence = balanced(random, pairs, types);
-  if (!random.chance(15)) {
+  if (!random.chance(8)) {
     for (int errors = random.between(1, 2); errors > 0; --errors) {
       const size_t at = static_cast<size_t>(random.below(sequence.size()));
       const std::string brackets =
           std::string(kOpening, static_cast<size_t>(types)) + std::string(kClosing, static_cast<size_t>(types));
-      sequence[at] = brackets[static_cast<size_t>(random.below(brackets.size()))];
+      const char before = sequence[at];
+      while (sequence[at] == before) sequence[at] = brackets[static_cast<size_t>(random.below(brackets.size()))];
     }
   }
   const int error = first_error(sequence);

@@ -27,7 +27,7 @@ Problem generate(Random& random, int difficulty) {
   const std::string sequence = balanced(random, pairs, types);
   std::vector<int> places;
   for (int i = 0; i < 2 * pairs; ++i) places.push_back(i);
-  const int errors = random.between(0, 1 + difficulty / 2);
+  const int errors = random.chance(12) ? 0 : random.between(1, 1 + difficulty / 2);
   std::set<int> wrong_places;
   for (const int i : random.sample(places, static_cast<size_t>(errors))) wrong_places.insert(i);
   std::string stack, protocol;

@@ -87,13 +87,24 @@ Problem generate(Random& random, int difficulty) {
       too_many = too_many || all.size() >= 60;
     }
     if (too_many) continue;  // a change may have stopped half-way
-    const size_t a = static_cast<size_t>(random.below(kProperties));
-    const size_t b = (a + 1 + static_cast<size_t>(random.below(kProperties - 1))) % kProperties;
-    const std::string va = random.pick(values(a)), vb = random.pick(values(b));
-    const bool both = random.chance(30);
-    const auto counted = std::count_if(all.begin(), all.end(), [&](const Thing& t) {
-      return both ? t[a] == va && t[b] == vb : t[a] == va || t[b] == vb;
-    });
+    size_t a = 0, b = 0;
+    std::string va, vb;
+    bool both = false;
+    int64_t counted = 0;
+    // The number asked for is drawn first, as far as the things allow: a random question would mostly count 0 or 1.
+    constexpr int kTries = 60;
+    const int most = std::clamp(static_cast<int>(all.size()) * 2 / 3, 1, 6);
+    const int wanted = random.chance(12) ? 0 : random.between(1, most);
+    for (int i = 0; i < kTries; ++i) {
+      a = static_cast<size_t>(random.below(kProperties));
+      b = (a + 1 + static_cast<size_t>(random.below(kProperties - 1))) % kProperties;
+      va = random.pick(values(a)), vb = random.pick(values(b));
+      both = random.chance(30);
+      counted = std::count_if(all.begin(), all.end(), [&](const Thing& t) {
+        return both ? t[a] == va && t[b] == vb : t[a] == va || t[b] == vb;
+      });
+      if (counted == wanted) break;
+    }
     Problem p;
     p.size = static_cast<int>(first + story.size());
     p.puzzle = {{"things", list}, {"changes", story}};

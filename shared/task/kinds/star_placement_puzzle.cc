@@ -87,7 +87,7 @@ bool make_unique(Random& random, std::vector<int>& region, const std::vector<int
 }
 
 Problem generate(Random& random, int difficulty) {
-  static constexpr int kSides[] = {4, 5, 5, 6, 6, 7, 7, 8, 9, 10};
+  static constexpr int kSides[] = {5, 5, 6, 6, 7, 7, 8, 8, 9, 10};
   const int n = kSides[difficulty - 1];
   std::vector<int> stars, region;
   for (int attempt = 0; attempt < 10; ++attempt) {
