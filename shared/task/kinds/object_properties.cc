@@ -76,7 +76,7 @@ std::string change(Random& random, std::vector<Thing>& all) {
 Problem generate(Random& random, int difficulty) {
   for (;;) {
     std::vector<Thing> all;
-    for (int i = 0; i < 3 + difficulty; ++i) all.push_back(random_thing(random));
+    for (int i = 0; i < 5 + difficulty; ++i) all.push_back(random_thing(random));
     std::vector<std::string> list;
     for (const Thing& t : all) list.push_back(described(t));
     const size_t first = all.size();
@@ -92,7 +92,7 @@ Problem generate(Random& random, int difficulty) {
     bool both = false;
     int64_t counted = 0;
     // The number asked for is drawn first, as far as the things allow: a random question would mostly count 0 or 1.
-    constexpr int kTries = 60;
+    constexpr int kTries = 200;
     const int most = std::clamp(static_cast<int>(all.size()) * 2 / 3, 1, 6);
     const int wanted = random.chance(12) ? 0 : random.between(1, most);
     for (int i = 0; i < kTries; ++i) {
