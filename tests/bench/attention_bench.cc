@@ -279,7 +279,7 @@ const bool kLightning =
     register_table("lightning", "block-aligned lightning attention; ratios are its time over the plain recurrence's",
                    run_lightning, 20);
 const bool kAttention = register_table(
-    "attention", "softmax attention: decode against DRAM read bandwidth, learner against FMA peak", run_attention, 40);
+    "attention", "softmax attention: decode against DRAM read bandwidth, learner against FMA peak", run_attention, 55);
 
 }  // namespace
 }  // namespace fulmen::bench

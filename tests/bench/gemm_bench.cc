@@ -178,7 +178,7 @@ void run_stream(const Options& options) {
 }
 
 const bool kGemm =
-    register_table("gemm", "y = x W^T in fp32, weights packed beforehand; ratios > 1: ours is faster", run_gemm, 110);
+    register_table("gemm", "y = x W^T in fp32, weights packed beforehand; ratios > 1: ours is faster", run_gemm, 100);
 const bool kStream = register_table(
     "weights", "experts with few rows each: share of the bound by DRAM read bandwidth and FMA peak", run_stream, 45);
 

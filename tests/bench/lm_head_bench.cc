@@ -100,7 +100,7 @@ void run(const Options& options) {
       if (s.name().find(options.filter) != std::string::npos) race(s, threads, options);
 }
 
-const bool kRegistered = register_table("lm_head", "LM head with logprob and entropy, forward and backward", run, 20);
+const bool kRegistered = register_table("lm_head", "LM head with logprob and entropy, forward and backward", run, 50);
 
 }  // namespace
 }  // namespace fulmen::bench

@@ -87,7 +87,7 @@ void run(const Options& options) {
     for (const int tensors : {1, 2048}) race(int64_t{32} << 20, tensors, threads, options);
 }
 
-const bool kRegistered = register_table("optimizer", "AdamW and gradient norm against memory bandwidth", run, 20);
+const bool kRegistered = register_table("optimizer", "AdamW and gradient norm against memory bandwidth", run, 30);
 
 }  // namespace
 }  // namespace fulmen::bench
