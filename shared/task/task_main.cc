@@ -63,7 +63,7 @@ int64_t verify(const std::string& path, const std::string& from, bool summary) {
   std::ifstream file;
   if (path != "-") {
     file.open(path);
-    if (!file) throw Error("cannot read " + path);
+    if (!file) throw base::ConfigError("cannot read " + path);
   }
   std::istream& in = path == "-" ? std::cin : file;
   int64_t number = 0, counts[4] = {};
@@ -93,7 +93,7 @@ int main(int argc, char** argv) {
   Generate g;
   CLI::App* make = verb->add_subcommand("generate", "print problems as JSONL records");
   make->add_option("--kind,kind", g.kind, "task; fulmen task list shows them")->required();
-  make->add_option("--count", g.count, "problems to print")->check(CLI::NonNegativeNumber);
+  make->add_option("--count", g.count, "problems to print")->check(CLI::Range(int64_t{0}, int64_t{1000000000}));
   make->add_option("--seed", g.seed, "the same seed gives the same problems")->check(CLI::NonNegativeNumber);
   make->add_option("--index", g.index, "of the first problem")->check(CLI::NonNegativeNumber);
   make->add_option("--difficulty", g.difficulty, "N or LOW..HIGH within 1..10");
