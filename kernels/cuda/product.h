@@ -11,8 +11,10 @@
 // The sum over k is not split. A tree of partial sums would give decode more blocks when K is large, but all kernels
 // must then share it: the tiles of many rows would hold one more accumulator for each level that is open and add it up
 // in fp32 outside of the tensor cores. We expect that to cost training and prefill more than decode gains, for decode
-// has other blocks from N, from the experts, and from linear layers multiplied together; it is not measured. Nor are products of a library used
-// (cuBLASLt): which order its algorithms add in, and whether the number of rows changes it, is not promised.
+// has other blocks from N, from the experts, and from linear layers multiplied together; it is not measured.
+//
+// Nor are products of a library used (cuBLASLt): which order its algorithms add in, and whether the number of rows
+// changes it, is not promised.
 
 #include <cstdint>
 #include <span>
