@@ -48,6 +48,11 @@ says 'accuracy 0\.[0-9]+ on 10 problems|accuracy 1' fulmen eval configs/quicksta
 [ -s "$run/export/tokenizer.json" ] && [ -s "$run/export/tokenizer_config.json" ] || fail "the export has no tokenizer"
 says '.' fulmen generate --model "$run/export" --prompt '1+2=' --max-new-tokens 8
 says '"kind":"score"|"verdict":"score"' fulmen score <<<'{"id":1,"data_source":"gsm8k","response":"so #### 1,234","ground_truth":"1234"}'
+# A program in the sandbox; its control groups are gone when the verb is (those of the living are somebody else's).
+groups() { find /sys/fs/cgroup -type d -name 'fulmen-[0-9]*' 2>/dev/null | while read -r g; do p=${g##*/fulmen-}; kill -0 "${p%%-*}" 2>/dev/null || echo "$g"; done | sort; }
+groups >"$work/groups"
+says '"score":1.0' fulmen score --kind code --language python <<<'{"id":1,"response":"print(int(input())*2)","ground_truth":{"inputs":["2\n"],"outputs":["4\n"]}}'
+[ -z "$(groups | comm -13 "$work/groups" -)" ] || fail "control groups are left: $(groups | comm -13 "$work/groups" - | head -3)"
 says 'read back and equal' fulmen export "$run/checkpoints/step_4" "$work/exported" --dtype f32
 says '4,452,992' fulmen inspect "$run/export"
 says 'report' fulmen report "$run"
