@@ -185,7 +185,7 @@ TEST(MathAnswer, TimeIsLinearInTheLengthOfTheText) {
     math::make_math("math-verify")->score(r);
   }
   const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
-  EXPECT_LT(seconds, 5);  // a quadratic scan takes minutes
+  EXPECT_LT(seconds, 60);  // a quadratic scan takes minutes; with a sanitizer on a busy machine this takes 7
 }
 
 std::vector<nlohmann::json> golden(const std::string& name) {
