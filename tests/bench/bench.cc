@@ -47,13 +47,17 @@ double busy_seconds() {
   return (user + nice + system + irq + softirq + steal) / static_cast<double>(sysconf(_SC_CLK_TCK));
 }
 
-double own_seconds() {
-  rusage u{};
-  getrusage(RUSAGE_SELF, &u);
+double own_seconds() {  // with the processes that were waited for
   const auto seconds = [](const timeval& t) {
     return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
   };
-  return seconds(u.ru_utime) + seconds(u.ru_stime);
+  double own = 0;
+  for (const int who : {RUSAGE_SELF, RUSAGE_CHILDREN}) {
+    rusage u{};
+    getrusage(who, &u);
+    own += seconds(u.ru_utime) + seconds(u.ru_stime);
+  }
+  return own;
 }
 
 // Longer than any library here spins after a parallel region (OpenBLAS: about 30 ms).

@@ -1,6 +1,7 @@
 #include "tests/bench/limits.h"
 
 #include <immintrin.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <map>
@@ -72,6 +73,8 @@ double best_rate(double work, kernels::ThreadPool& pool, F f) {
 Limits measure(int threads) {
   kernels::ThreadPool pool(threads);
   static const FloatBuffer buffer = random_floats(kBufferFloats, 1);
+  const auto page = reinterpret_cast<uintptr_t>(buffer.get() + 1023) & ~uintptr_t{4095};
+  madvise(reinterpret_cast<void*>(page), kBufferFloats * 4 - 4096, MADV_DONTFORK);  // forks shall cost what they cost
   volatile float sink = 0;
   const size_t share = kBufferFloats / static_cast<size_t>(threads) / 64 * 64;
   const auto part = [&](int t) { return buffer.get() + static_cast<size_t>(t) * share; };
