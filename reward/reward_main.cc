@@ -103,7 +103,7 @@ int run_score(Arguments& a) {
 void add_functions(CLI::App& app, Arguments& a) {
   app.add_option("--kind", a.kind, "the function for every record; without it each record's kind or data_source");
   app.add_option("--profile", a.options.profile, "of math: strict, math-verify or hendrycks");
-  app.add_option("--language", a.options.language, "of code: python, cpp or sh");
+  app.add_option("--language", a.options.language, "of code: python, c, cpp or shell");
   app.add_option("--function", a.functions, "NAME(key=value ...)=WEIGHT; several are summed")->allow_extra_args(false);
   app.add_option("--deadline-ms", a.options.deadline_ms, "of one call")->check(CLI::PositiveNumber);
   app.footer("Functions:\n" + reward::function_usage());

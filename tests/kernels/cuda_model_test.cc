@@ -72,6 +72,14 @@ std::vector<learner::Sequence> sequences_of(const std::vector<Sampled>& sampled)
   return s;
 }
 
+void expect_same(const std::vector<Sampled>& want, const std::vector<Sampled>& got) {
+  ASSERT_EQ(want.size(), got.size());
+  for (size_t i = 0; i < want.size(); ++i) {
+    EXPECT_EQ(want[i].completion.tokens, got[i].completion.tokens);
+    EXPECT_EQ(want[i].completion.logprob, got[i].completion.logprob);
+  }
+}
+
 TEST(CudaModel, RolloutAndLearnerAgreeBitForBit) {
   for (const DType dtype : {DType::kF32, DType::kBf16}) {
     kernels::ThreadPool pool(1);
@@ -96,11 +104,7 @@ TEST(CudaModel, InFp32GenerationAndATrainingStepGiveTheBitsOfTheCpu) {
   Learner on_cpu(DType::kF32, DType::kF32, cpu), on_device(DType::kF32, DType::kF32, device.context());
   const auto want = generate(on_cpu.weights, DType::kF32, cpu),
              got = generate(on_device.weights, DType::kF32, device.context());
-  ASSERT_EQ(want.size(), got.size());
-  for (size_t i = 0; i < want.size(); ++i) {
-    EXPECT_EQ(want[i].completion.tokens, got[i].completion.tokens);
-    EXPECT_EQ(want[i].completion.logprob, got[i].completion.logprob);
-  }
+  expect_same(want, got);
   const auto sequences = sequences_of(want);
   for (Learner* l : {&on_cpu, &on_device}) {
     l->trainer->accumulate(sequences, 1, false,
@@ -128,11 +132,7 @@ TEST(CudaModel, DecodeStepsByGraphHaveTheBitsOfTheDirectOnes) {
     EXPECT_GE(emulation::counts().graph_launches, 8);
     // Three rows at most: the buckets of 1, 2 and 4, and where a bucket comes with other kernels, once more.
     EXPECT_LE(emulation::counts().graphs_built, 6) << "of " << emulation::counts().graph_launches;
-    ASSERT_EQ(want.size(), got.size());
-    for (size_t i = 0; i < want.size(); ++i) {
-      EXPECT_EQ(want[i].completion.tokens, got[i].completion.tokens);
-      EXPECT_EQ(want[i].completion.logprob, got[i].completion.logprob);
-    }
+    expect_same(want, got);
   }
 }
 
@@ -153,11 +153,7 @@ TEST(CudaModel, DecodeStepsAreQueuedAheadAndAnyOrderOfTheStreamsHasTheSameBits) 
       EXPECT_GE(emulation::counts().waits_with_work_behind, 8);
       EXPECT_GE(emulation::counts().stream_waits, 8) << "no step of prompts and decode rows";
       emulation::set_stream_order(StreamOrder::kAtOnce);
-      ASSERT_EQ(want.size(), got.size());
-      for (size_t i = 0; i < want.size(); ++i) {
-        EXPECT_EQ(want[i].completion.tokens, got[i].completion.tokens);
-        EXPECT_EQ(want[i].completion.logprob, got[i].completion.logprob);
-      }
+      expect_same(want, got);
     }
   }
 }
@@ -179,11 +175,7 @@ TEST(CudaModel, WeightsThatArriveOnTheDeviceGenerateTheSameBits) {
   }
   arrived.pack_arrived(ctx);
   const auto want = generate(l.weights, DType::kBf16, ctx), got = generate(arrived, DType::kBf16, ctx);
-  ASSERT_EQ(want.size(), got.size());
-  for (size_t i = 0; i < want.size(); ++i) {
-    EXPECT_EQ(want[i].completion.tokens, got[i].completion.tokens);
-    EXPECT_EQ(want[i].completion.logprob, got[i].completion.logprob);
-  }
+  expect_same(want, got);
 }
 
 TEST(CudaModel, SecondStepTakesNoMemoryOfTheDevice) {
