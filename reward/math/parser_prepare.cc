@@ -1,4 +1,4 @@
-// Passes over the tokens before they are parsed. Each is linear in their number.
+// Passes over the tokens before they are parsed. Each looks a bounded way ahead of a token.
 #include <fmt/core.h>
 
 #include "reward/math/parser_state.h"
