@@ -142,6 +142,7 @@ void BatchEngine::settle(Flight& flight) {
   }
   std::vector<Sequence*>& newer = flights_[newest_].sequence;
   for (auto& s : scheduler_.settle(flight.sequence)) {
+    if (&newer != &flight.sequence) stats_.discarded += std::count(newer.begin(), newer.end(), s.get());
     std::replace(newer.begin(), newer.end(), s.get(), static_cast<Sequence*>(nullptr));
     done_.push_back(take_completion(*s, *s->finish));
   }

@@ -57,6 +57,7 @@ struct Completion {
 struct EngineStats {
   int64_t running = 0, queued = 0;
   int64_t prompt_tokens = 0, new_tokens = 0, steps = 0, preemptions = 0;  // since construction
+  int64_t discarded = 0;  // tokens sampled for sequences that had ended, one at most each (batch_engine.h)
 };
 
 class Engine {

@@ -231,16 +231,11 @@ __global__ void append_kernel(Forward a, int segment_count) {
   }
 }
 
-void forward(Forward a, const AttentionForward& f, State& state) {
+// Of the segments of a plan, whose keys and values are in place.
+void attend(Forward a, const AttentionPlan& plan, State& state) {
   State::Frame frame(state);
-  const AttentionPlan plan = plan_attention(f.segments, a.H / a.KV);
-  a.segments = state.upload(f.segments);
   a.items = state.upload(std::span<const AttentionItem>(plan.items));
   a.max_queries = plan.max_queries, a.max_splits = plan.max_splits;
-  if (a.cache_k != nullptr)
-    launch(state, "attention_forward: append", append_kernel,
-           dim3(static_cast<unsigned>(f.q.dim[0]), static_cast<unsigned>(a.KV)), 64, 0, a,
-           static_cast<int>(f.segments.size()));
   const size_t shared = static_cast<size_t>(Shared::floats(plan.max_queries, a.D) + plan.max_queries) * sizeof(float);
   FULMEN_CHECK(shared <= static_cast<size_t>(state.shared_limit()),
                "attention_forward: " + std::to_string(a.H / a.KV) + " query heads per KV head of width " +
@@ -257,6 +252,22 @@ void forward(Forward a, const AttentionForward& f, State& state) {
   launch(state, "attention_forward: splits", attend_kernel, grid, kThreads, shared, a, apart);
   grid.z = 1;
   launch(state, "attention_forward: merge", merge_kernel, grid, kThreads, 0, a, apart);
+}
+
+// Prefill and decode rows at the same time, once all keys and values are in their pages: the decode rows' splits then
+// get blocks of their own however many blocks the prefill has.
+void forward(Forward a, const AttentionForward& f, State& state) {
+  State::Frame frame(state);
+  a.segments = state.upload(f.segments);
+  if (a.cache_k != nullptr)
+    launch(state, "attention_forward: append", append_kernel,
+           dim3(static_cast<unsigned>(f.q.dim[0]), static_cast<unsigned>(a.KV)), 64, 0, a,
+           static_cast<int>(f.segments.size()));
+  const ApartPlans plans = plan_apart(f.segments, a.H / a.KV, a.cache_k != nullptr);
+  const auto decode = [&] { attend(a, plans.decode, state); };
+  const auto rest = [&] { attend(a, plans.rest, state); };
+  if (plans.decode.items.empty() || plans.rest.items.empty()) return plans.decode.items.empty() ? rest() : decode();
+  state.together(decode, rest);
 }
 
 }  // namespace

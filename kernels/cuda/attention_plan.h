@@ -23,10 +23,16 @@ struct AttentionPlan {
 
 inline int rows_per_block(int group) { return group < kBlockQueries ? kBlockQueries / group : 1; }
 
-inline AttentionPlan plan_attention(std::span<const Segment> segments, int group) {
-  AttentionPlan plan;
+// For two launches: with a cache its single rows, and all else.
+struct ApartPlans {
+  AttentionPlan decode, rest;
+};
+
+inline ApartPlans plan_apart(std::span<const Segment> segments, int group, bool with_cache) {
+  ApartPlans plans;
   const int per = rows_per_block(group);
-  for (size_t s = 0; s < segments.size(); ++s)
+  for (size_t s = 0; s < segments.size(); ++s) {
+    AttentionPlan& plan = with_cache && segments[s].rows == 1 ? plans.decode : plans.rest;
     for (int32_t row = (segments[s].rows - 1) / per * per; row >= 0; row -= per) {
       const int32_t rows = segments[s].rows - row < per ? segments[s].rows - row : per;
       const int32_t splits = (segments[s].pos0 + row + rows - 1) / kAttentionSplit + 1;
@@ -34,7 +40,12 @@ inline AttentionPlan plan_attention(std::span<const Segment> segments, int group
       if (rows * group > plan.max_queries) plan.max_queries = rows * group;
       if (splits > plan.max_splits) plan.max_splits = splits;
     }
-  return plan;
+  }
+  return plans;
+}
+
+inline AttentionPlan plan_attention(std::span<const Segment> segments, int group) {
+  return plan_apart(segments, group, false).rest;
 }
 
 // Are the splits of an item given to blocks of their own, to be merged later? Few queries over a long context.

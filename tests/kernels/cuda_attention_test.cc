@@ -205,6 +205,17 @@ TEST(CudaAttentionPlan, EveryRowIsInOneItemAndReachesItsSplits) {
   }
 }
 
+TEST(CudaAttentionPlan, SingleRowsOfACacheHaveALaunchOfTheirOwn) {
+  const std::vector<Segment> segments = {{0, 1, 5000, 0}, {1, 17, 20, 1}, {18, 1, 0, 2}};
+  const cuda::ApartPlans apart = cuda::plan_apart(segments, 4, true);
+  ASSERT_EQ(apart.decode.items.size(), 2u);
+  EXPECT_EQ(apart.decode.max_queries, 4);
+  EXPECT_EQ(apart.decode.max_splits, 5);
+  EXPECT_EQ(apart.rest.max_splits, 1) << "short prefill pays for no splits of the long decode row";
+  for (const cuda::AttentionItem& i : apart.rest.items) EXPECT_EQ(i.segment, 1);
+  EXPECT_TRUE(cuda::plan_apart(segments, 4, false).decode.items.empty());
+}
+
 TEST(CudaAttentionPlan, EveryQueryIsInOneItemOfTheTensorCores) {
   const std::vector<Segment> segments = {{0, 1, 5000, 0}, {1, 17, 1020, 1}, {18, 4, 0, 2}};
   for (const int group : {1, 3, 16, 40, 100}) {

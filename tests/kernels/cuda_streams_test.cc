@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <numeric>
 #include <span>
 
 #include "cuda_test_device.h"
@@ -11,6 +12,7 @@
 #include "kernels/cuda/state.h"
 #include "kernels/memory.h"
 #include "kernels/recording.h"
+#include "tests/kernels/properties.h"
 
 namespace fulmen::kernels {
 namespace {
@@ -145,6 +147,61 @@ TEST_F(CudaStreams, BranchOfARecordingThatDoesNotComeBackIsRefused) {
   EXPECT_EQ(graph, nullptr);
   cudaEventDestroy(forked);
   cudaStreamDestroy(other);
+}
+
+// Decode and prefill rows of one attention call, on two streams; the next call reads what both have written, and so
+// does the copy behind them. Every order has the bits of one by one.
+TEST_F(CudaStreams, AttentionOfDecodeAndPrefillRowsHasTheSameBitsInEveryOrder) {
+  constexpr int kH = 4, kKV = 2, kD = 16;
+  constexpr int64_t kPages = 20, kRows = 12;
+  const std::vector<int32_t> table = [] {  // two slots of ten pages
+    std::vector<int32_t> t(kPages);
+    std::iota(t.begin(), t.end(), 0);
+    return t;
+  }();
+  Context& ctx = device.context();
+  const auto on_device = [&ctx](const auto& values) {
+    DeviceMemory m = allocate(values.size() * sizeof(values[0]), ctx);
+    copy_in(m.get(), values.data(), values.size() * sizeof(values[0]), ctx);
+    return m;
+  };
+  const auto run = [&](DType dtype) {
+    const size_t cache_bytes = kPages * kKV * 64 * kD * dtype_bytes(dtype);
+    const DeviceMemory k = allocate(cache_bytes, ctx), v = allocate(cache_bytes, ctx), pages = on_device(table);
+    const PagedKvCache cache{k.get(), v.get(), dtype, table.data(), kPages / 2, static_cast<int32_t*>(pages.get())};
+    std::vector<float> all;
+    int32_t done[2] = {0, 0};
+    for (int step = 0; step < 4; ++step) {  // a prompt each; then one decodes while the other prefills, in turn
+      const int32_t rows[2] = {step == 0 ? 6 : step % 2 ? 1 : 11, step == 0 ? 5 : step % 2 ? 11 : 1};
+      const std::vector<Segment> segments = {{0, rows[0], done[0], 0}, {rows[0], rows[1], done[1], 1}};
+      const int64_t n = rows[0] + rows[1];
+      const auto values = [&](int64_t columns, uint32_t seed) {
+        return on_device(normal_floats(n * columns, seed + 10 * static_cast<uint32_t>(step)));
+      };
+      const DeviceMemory q = values(kH * kD, 1), kk = values(kKV * kD, 2), vv = values(kKV * kD, 3);
+      const DeviceMemory o = allocate(static_cast<size_t>(kRows * kH * kD) * sizeof(float), ctx);
+      const auto as = [n](const DeviceMemory& m, int64_t columns) {
+        return mat(static_cast<float*>(m.get()), n, columns);
+      };
+      attention_forward(
+          {as(q, kH * kD), as(kk, kKV * kD), as(vv, kKV * kD), as(o, kH * kD), {}, kH, kKV, kD, segments, &cache}, ctx);
+      std::vector<float> out(static_cast<size_t>(n * kH * kD));
+      copy_out(out.data(), o.get(), out.size() * sizeof(float), ctx);
+      all.insert(all.end(), out.begin(), out.end());
+      done[0] += rows[0], done[1] += rows[1];
+    }
+    return all;
+  };
+  for (const DType dtype : {DType::kF32, DType::kBf16}) {
+    const std::vector<float> want = run(dtype);
+    for (const StreamOrder order : kLate) {
+      emulation::set_stream_order(order);
+      emulation::counts() = {};
+      EXPECT_TRUE(same_bits(run(dtype), want)) << static_cast<int>(dtype) << static_cast<int>(order);
+      EXPECT_GE(emulation::counts().stream_waits, 6) << "not on two streams";
+      emulation::set_stream_order(StreamOrder::kAtOnce);
+    }
+  }
 }
 
 // A copy on its way is waited for alone: what is queued behind it has not run yet.

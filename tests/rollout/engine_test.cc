@@ -30,15 +30,28 @@ class EngineRuns : public testing::TestWithParam<bool> {
 INSTANTIATE_TEST_SUITE_P(StepByStep, EngineRuns, testing::Values(false));
 INSTANTIATE_TEST_SUITE_P(Ahead, EngineRuns, testing::Values(true));
 
+struct Letters final : model::Tokenizer {  // token t is the t-th character from 'A' on
+  std::vector<int32_t> encode(std::string_view) const override { return {}; }
+  std::string decode(std::span<const int32_t> ids) const override {
+    std::string text;
+    for (const int32_t id : ids) text += static_cast<char>('A' + id);
+    return text;
+  }
+  int32_t token_id(std::string_view) const override { return -1; }
+  int64_t vocab_size() const override { return kVocab; }
+  int32_t eos_id() const override { return -1; }
+  std::string describe() const override { return "letters"; }
+};
+
 struct Bench {
   explicit Bench(int max_sequences = 32, int prefill_rows = 64, int64_t pages = 1000, float sharpness = 4,
-                 int32_t end = kEnd) {
+                 int32_t end = kEnd, const model::Tokenizer* tokenizer = nullptr) {
     const CachePlan plan{.slots = max_sequences, .pages = pages, .max_pages_per_slot = 8};
     EngineLimits limits{
         .max_sequences = max_sequences, .prefill_rows = prefill_rows, .memory_bytes = 0, .max_tokens = 512};
     auto owned = std::make_unique<FakePass>(plan, kVocab, sharpness);
     pass = owned.get();
-    engine = std::make_unique<BatchEngine>(std::move(owned), plan, limits, nullptr, end, run_ahead, ctx);
+    engine = std::make_unique<BatchEngine>(std::move(owned), plan, limits, tokenizer, end, run_ahead, ctx);
   }
   kernels::ThreadPool pool{1};
   kernels::Context ctx = kernels::cpu_context(pool);
@@ -247,6 +260,44 @@ TEST_P(EngineRuns, RowTooManyOfAnEndedSequenceCostsOneForwardAndChangesNothing) 
   ASSERT_EQ(c.finish, Finish::kStop);
   EXPECT_EQ(b.pass->forwards, static_cast<int64_t>(c.tokens.size()) + (run_ahead ? 1 : 0));
   EXPECT_EQ(b.engine->stats().new_tokens, static_cast<int64_t>(c.tokens.size()));
+}
+
+// Every way to end, while pages run out: one request stops by text, one by repetition, one by the end token, one by
+// length alone.
+std::vector<GroupRequest> requests_that_end_in_every_way() {
+  std::vector<GroupRequest> all;
+  for (uint64_t i = 0; i < 12; ++i) {
+    GroupRequest r = request(i, 3 + 23 * static_cast<int64_t>(i), 4, 200, kVocab);
+    if (i % 4 == 0)
+      for (char c = 'A'; c < 'Z'; ++c) r.settings.stop.push_back({c, static_cast<char>(c + 1)});
+    if (i % 4 == 1) r.settings.repetition_window = 3, r.settings.repetition_prob = 0.06f;
+    if (i % 4 == 3) r.settings.max_new_tokens = 5;
+    all.push_back(r);
+  }
+  return all;
+}
+
+TEST_P(EngineRuns, EveryWayToEndIsTheSameAheadOrNot) {
+  const Letters letters;
+  const bool mode = std::exchange(run_ahead, false);
+  Bench roomy(64, 64, 1000, 4, kEnd, &letters);
+  const Results want = run(*roomy.engine, requests_that_end_in_every_way());
+  run_ahead = mode;
+  EXPECT_EQ(roomy.engine->stats().discarded, 0);
+  std::map<std::pair<Finish, bool>, int> ends;  // and with the end token?
+  for (const auto& [key, c] : want) ++ends[{c.finish, c.tokens.back() == kEnd}];
+  const auto wanted = {std::pair(Finish::kStop, true), std::pair(Finish::kStop, false),
+                       std::pair(Finish::kRepetition, false), std::pair(Finish::kLength, false)};
+  for (const auto& end : wanted) EXPECT_GE(ends[end], 3) << static_cast<int>(end.first) << end.second;
+  for (const int64_t pages : {9, 40}) {
+    Bench b(16, 50, pages, 4, kEnd, &letters);
+    expect_same(run(*b.engine, requests_that_end_in_every_way()), want);
+    const EngineStats stats = b.engine->stats();
+    EXPECT_TRUE(pages > 9 || stats.preemptions > 0) << pages << " pages no longer force a preemption";
+    const int unforeseen = static_cast<int>(want.size()) - ends[{Finish::kLength, false}];
+    EXPECT_LE(stats.discarded, run_ahead ? unforeseen : 0);
+    EXPECT_GE(stats.discarded, run_ahead ? unforeseen / 2 : 0);
+  }
 }
 
 TEST_P(EngineRuns, TokensAreReportedAsTheyAreSampled) {
