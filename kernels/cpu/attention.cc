@@ -91,6 +91,7 @@ QueryBlock scaled_queries(const AttentionForward& a, const Item& it, float* scal
   return {scaled, it.rows * group, group, a.D, (int64_t)seg.pos0 + it.row};
 }
 
+template <class T>
 void write_output(const AttentionForward& a, const Item& it, SplitSums sums) {
   const int group = a.H / a.KV;
   for (int u = 0; u < it.rows * group; ++u) {
@@ -98,7 +99,7 @@ void write_output(const AttentionForward& a, const Item& it, SplitSums sums) {
     const int head = it.kv_head * group + u % group;
     float* o = a.o.row(row) + (ptrdiff_t)head * a.D;
     const Vec inv = set1(1.0f / sums.l[u]);
-    for (int x = 0; x < a.D; x += kLanes) store(o + x, mul(load(sums.acc + (ptrdiff_t)u * a.D + x), inv));
+    for (int x = 0; x < a.D; x += kLanes) store(o + x, mul(reordered<T>(load(sums.acc + (ptrdiff_t)u * a.D + x)), inv));
     if (a.lse) a.lse.row(row)[head] = (float)(sums.m[u] + std::log((double)sums.l[u]));
   }
 }
@@ -119,7 +120,7 @@ void run_item(const AttentionForward& a, const Item& it, float* scratch) {
     attend_split(b, tiles, s, s ? next : total);
     if (s) merge_sums(total, next, first_query_at(b, (int64_t)s * kAttentionSplit), b.n, a.D);
   }
-  write_output(a, it, total);
+  write_output<T>(a, it, total);
 }
 
 // One split of an item into its own sums; combine_item merges them in order.
@@ -130,6 +131,7 @@ void run_split(const AttentionForward& a, const Item& it, int split, float* sums
   attend_split(b, tiles, split, split_sums_at(sums, b.n, a.D));
 }
 
+template <class T>
 void combine_item(const AttentionForward& a, const Item& it, float* sums, size_t stride) {
   const int group = a.H / a.KV, n = it.rows * group;
   const QueryBlock b{nullptr, n, group, a.D, (int64_t)a.segments[it.segment].pos0 + it.row};
@@ -137,7 +139,7 @@ void combine_item(const AttentionForward& a, const Item& it, float* sums, size_t
   for (int s = 1; s < it.splits; ++s)
     merge_sums(total, split_sums_at(sums + s * stride, n, a.D), first_query_at(b, (int64_t)s * kAttentionSplit), n,
                a.D);
-  write_output(a, it, total);
+  write_output<T>(a, it, total);
 }
 
 template <class T>
@@ -202,7 +204,7 @@ void forward(const AttentionForward& a, Context& ctx) {
   });
   pool.parallel_for(plan.count, 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i)
-      combine_item(a, plan.items[i], sums + i * plan.max_splits * sums_floats, sums_floats);
+      combine_item<T>(a, plan.items[i], sums + i * plan.max_splits * sums_floats, sums_floats);
   });
 }
 

@@ -29,34 +29,38 @@ struct QueryBlock {
 struct SplitSums {  // per query
   float* m;
   float* l;
-  float* acc;  // (n, D)
+  float* acc;  // (n, D), lanes of each vector in the order of load_mixed for the type of the keys
 };
 inline size_t split_sums_floats(int n, int D) { return (size_t)n * (D + 2); }
 inline SplitSums split_sums_at(float* p, int n, int D) { return {p + (size_t)n * D, p + (size_t)n * (D + 1), p}; }
 
-// Turns R rows of 64 scores into weights, masked ones into 0; updates m and l. Factors for what was summed before go to
-// `factor`: one exp serves all rows, its lanes are independent.
+// Turns R <= 8 rows of 64 scores into weights, masked ones into 0; updates m and l. Factors for what was summed before
+// go to `factor`, 16 lanes of which R count.
 template <int R>
-FULMEN_INLINE void softmax_rows(float* s, const int* valid, float* m, float* l, float* factor, Ahead& ahead) {
-  alignas(64) float top[kLanes] = {}, before[kLanes] = {};
+FULMEN_INLINE void softmax_rows(float* s, const int* valid, float* m, float* l, float* factor) {
+  Vec each[R];
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
     float* x = s + r * kTile;
     for (int j = valid[r]; j < kTile; ++j) x[j] = -__builtin_inff();
-    const float t = hmax(vmax(vmax(load(x), load(x + 16)), vmax(load(x + 32), load(x + 48))));
-    top[r] = m[r] > t ? m[r] : t;
-    before[r] = m[r];
+    each[r] = vmax(vmax(load(x), load(x + 16)), vmax(load(x + 32), load(x + 48)));
   }
-  store(factor, vexp(sub(load(before), load(top))));
+  const Vec before = load_n(m, R), now = vmax(before, reduce_rows(each, vmax));
+  const Vec scale = exp_below(sub(before, now));
+  alignas(64) float top[kLanes];
+  store(top, now);
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
     float* x = s + r * kTile;
-    ahead.ask();
     const Vec shift = set1(top[r]);
-    const Vec e0 = vexp(sub(load(x), shift)), e1 = vexp(sub(load(x + 16), shift));
-    const Vec e2 = vexp(sub(load(x + 32), shift)), e3 = vexp(sub(load(x + 48), shift));
+    const Vec e0 = exp_below(sub(load(x), shift)), e1 = exp_below(sub(load(x + 16), shift));
+    const Vec e2 = exp_below(sub(load(x + 32), shift)), e3 = exp_below(sub(load(x + 48), shift));
     store(x, e0), store(x + 16, e1), store(x + 32, e2), store(x + 48, e3);
-    l[r] = __builtin_fmaf(l[r], factor[r], hsum(add(add(e0, e1), add(e2, e3))));
-    m[r] = top[r];
+    each[r] = add(add(e0, e1), add(e2, e3));
   }
+  store_n(l, fma(load_n(l, R), scale, reduce_rows(each, add)), R);
+  store_n(m, now, R);
+  store(factor, scale);
 }
 
 template <class T>
@@ -75,36 +79,36 @@ template <int R, class T>
 __attribute__((noinline)) void attend_rows(const QueryBlock& b, int u, const KeyTile<T>& t, bool ask, SplitSums sums,
                                            float* s) {
   const int D = b.D;
-  const size_t tile_bytes = (size_t)kTile * D * sizeof(T);
   int valid[R];
-  for (int r = 0; r < R; ++r) {
-    const int64_t keys = b.pos0 + (u + r) / b.group + 1 - t.t0;
+  int64_t keys = b.pos0 + u / b.group + 1 - t.t0;
+  for (int r = 0, head = u % b.group; r < R; ++r) {
     valid[r] = keys < kTile ? (int)keys : kTile;
+    if (++head == b.group) head = 0, ++keys;
   }
   constexpr int kTileStrip = tile_strip(R), kStrip = kTileStrip < kTile / kLanes ? kTileStrip : kTile / kLanes;
   const int panels = (valid[R - 1] + kLanes - 1) / kLanes;
   const int vecs = D / kLanes, shared = valid[0];  // later queries see at least as many keys
-  const int64_t shares = D / kAskSteps * ceil_div(panels, kStrip) + R + shared / kAskSteps * ceil_div(vecs, kTileStrip);
-  Ahead ahead(ask ? t.next_k : nullptr, ask ? t.next_v : nullptr, tile_bytes, shares,
-              sizeof(T) == sizeof(float) ? 64 : 128);
   multiply_rows<R, false, kStrip>(RowOperand{b.q + (ptrdiff_t)u * kQueryStride, kQueryStride, 1},
                                   VecOperand<T>{t.k, kLanes, (ptrdiff_t)D * kLanes}, D, TileOut{s, kTile, kLanes},
-                                  panels, &ahead);
+                                  panels, (const char*)(ask ? t.next_k : nullptr));
   float* acc = sums.acc + (ptrdiff_t)u * D;
-  alignas(64) float factor[kLanes];
-  softmax_rows<R>(s, valid, sums.m + u, sums.l + u, factor, ahead);
+  alignas(64) float factor[2 * kLanes];
+  constexpr int kFew = R < 8 ? R : 8;
+  softmax_rows<kFew>(s, valid, sums.m + u, sums.l + u, factor);
+  if constexpr (R > kFew)
+    softmax_rows<R - kFew>(s + kFew * kTile, valid + kFew, sums.m + u + kFew, sums.l + u + kFew, factor + kFew);
   for (int r = 0; r < R; ++r) {
     if (factor[r] == 1.0f) continue;
     const Vec f = set1(factor[r]);
     for (int x = 0; x < D; x += kLanes) store(acc + r * D + x, mul(load(acc + r * D + x), f));
   }
-  multiply_rows<R, true>(RowOperand{s, kTile, 1}, VecOperand<T>{t.v, D, kLanes}, shared, TileOut{acc, D, kLanes}, vecs,
-                         &ahead);
+  multiply_rows<R, true, kTileStrip, true>(RowOperand{s, kTile, 1}, VecOperand<T>{t.v, D, kLanes}, shared,
+                                           TileOut{acc, D, kLanes}, vecs, (const char*)(ask ? t.next_v : nullptr));
   for (int r = 1; r < R; ++r)
     if (valid[r] > shared)
-      multiply_rows<1, true>(RowOperand{s + r * kTile + shared, 0, 1},
-                             VecOperand<T>{t.v + (ptrdiff_t)shared * D, D, kLanes}, valid[r] - shared,
-                             TileOut{acc + r * D, 0, kLanes}, vecs);
+      multiply_rows<1, true, tile_strip(1), true>(RowOperand{s + r * kTile + shared, 0, 1},
+                                                  VecOperand<T>{t.v + (ptrdiff_t)shared * D, D, kLanes},
+                                                  valid[r] - shared, TileOut{acc + r * D, 0, kLanes}, vecs);
 }
 
 // First query of the block that sees key t; b.n when none does.

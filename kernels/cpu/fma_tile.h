@@ -96,41 +96,22 @@ FULMEN_INLINE void reorder(Accumulators<R, N>& acc) {
     for (int n = 0; n < N; ++n) acc.v[r][n] = reordered<T>(acc.v[r][n]);
 }
 
-// Two blocks of memory that are needed next, asked for in `shares` equal shares: arithmetic on what is in the cache
-// hides the way of the rest from DRAM. Even shares matter: a core has few places for lines on their way, and when they
-// are full, arithmetic waits as well. Asking beyond an end is harmless, a prefetch cannot fault. `step`: bytes from
-// line to line; where arithmetic takes longer than memory, one of each pair is enough, the hardware adds the other.
-class Ahead {
- public:
-  Ahead(const void* first, const void* second, size_t bytes, int64_t shares, int step)
-      : at_((const char*)first),
-        end_(first ? at_ + bytes : at_),
-        second_((const char*)second),
-        bytes_(second ? bytes : 0),
-        step_(step),
-        lines_(ceil_div(2 * (int64_t)bytes / step, shares)) {}
-  void ask() {
-    for (int64_t i = 0; i < lines_ && at_ != end_; ++i, at_ += step_) _mm_prefetch(at_, _MM_HINT_T1);
-    if (at_ == end_) at_ = second_, end_ = second_ + bytes_, bytes_ = 0;
-  }
-
- private:
-  const char *at_, *end_, *second_;
-  size_t bytes_;
-  int64_t step_, lines_;
-};
-constexpr int kAskSteps = 8;  // of a chain for one share
-
+// `ahead`: memory as large as B that is needed next, asked for line by line at the pace at which B is read, so that
+// arithmetic hides its way from DRAM. An even pace matters: a core has few places for lines on their way, and when they
+// are full, arithmetic waits as well. Asking beyond an end is harmless, a prefetch cannot fault.
 template <int R, int N, class T>
-FULMEN_INLINE void fma_chain(Accumulators<R, N>& acc, RowOperand a, VecOperand<T> b, int K, Ahead* ahead = nullptr) {
-  int k = 0;
+FULMEN_INLINE void fma_chain(Accumulators<R, N>& acc, RowOperand a, VecOperand<T> b, int K,
+                             const char* ahead = nullptr) {
+  constexpr int kStepBytes = N * kLanes * (int)sizeof(T);
   if (ahead)
-    for (; k + kAskSteps <= K; k += kAskSteps) {
-      ahead->ask();
 #pragma GCC unroll 1
-      for (int i = k; i < k + kAskSteps; ++i) fma_step(acc, a.p + i * a.step, a.row, b.p + i * b.step, b.vec);
+    for (int k = 0; k < K; ++k, ahead += kStepBytes) {
+#pragma GCC unroll 32
+      for (int x = 0; x < kStepBytes; x += 64) _mm_prefetch(ahead + x, _MM_HINT_T1);
+      fma_step(acc, a.p + k * a.step, a.row, b.p + k * b.step, b.vec);
     }
-  for (; k < K; ++k) fma_step(acc, a.p + k * a.step, a.row, b.p + k * b.step, b.vec);
+  else
+    for (int k = 0; k < K; ++k) fma_step(acc, a.p + k * a.step, a.row, b.p + k * b.step, b.vec);
 }
 
 template <int R, int N>
@@ -141,9 +122,11 @@ FULMEN_INLINE void store_tile(const Accumulators<R, N>& acc, TileOut c) {
     for (int n = 0; n < N; ++n) store(c.p + r * c.row + n * c.vec, acc.v[r][n]);
 }
 
-// C (R rows, `vecs` vectors) = A B, or C + A B with `add`. Inlines; callers put it in a noinline function per R.
-template <int R, bool Add, int Strip = tile_strip(R), class T>
-FULMEN_INLINE void multiply_rows(RowOperand a, VecOperand<T> b, int K, TileOut c, int vecs, Ahead* ahead = nullptr) {
+// C (R rows, `vecs` vectors) = A B, or C + A B with `Add`. With `Mixed`, lanes of C stand in the order of load_mixed
+// for T. Inlines; callers put it in a noinline function per R.
+template <int R, bool Add, int Strip = tile_strip(R), bool Mixed = false, class T>
+FULMEN_INLINE void multiply_rows(RowOperand a, VecOperand<T> b, int K, TileOut c, int vecs,
+                                 const char* ahead = nullptr) {
   for_strips<Strip>(
       vecs, [&](auto strip, int v) __attribute__((always_inline)) {
         constexpr int N = decltype(strip)::value;
@@ -154,10 +137,12 @@ FULMEN_INLINE void multiply_rows(RowOperand a, VecOperand<T> b, int K, TileOut c
 #pragma GCC unroll 32
           for (int r = 0; r < R; ++r)
 #pragma GCC unroll 32
-            for (int n = 0; n < N; ++n) acc.v[r][n] = reordered<T>(load(out.p + r * out.row + n * out.vec));
+            for (int n = 0; n < N; ++n) acc.v[r][n] = load(out.p + r * out.row + n * out.vec);
+          if (!Mixed) reorder<T>(acc);
         }
-        fma_chain(acc, a, VecOperand<T>{b.p + v * b.vec, b.step, b.vec}, K, ahead);
-        reorder<T>(acc);
+        fma_chain(acc, a, VecOperand<T>{b.p + v * b.vec, b.step, b.vec}, K,
+                  ahead ? ahead + (ptrdiff_t)v * K * kLanes * (ptrdiff_t)sizeof(T) : nullptr);
+        if (!Mixed) reorder<T>(acc);
         store_tile(acc, out);
       });
 }

@@ -62,10 +62,10 @@ FULMEN_INLINE Vec div(Vec a, Vec b) { return {_mm512_div_ps(a.v, b.v)}; }
 FULMEN_INLINE Vec vmax(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
 FULMEN_INLINE Vec vmin(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
 FULMEN_INLINE Vec vsqrt(Vec a) { return {_mm512_sqrt_ps(a.v)}; }
-FULMEN_INLINE Vec round_even(Vec a) { return {_mm512_roundscale_ps(a.v, 0)}; }
-// 2^n for integral n in [-126, 127]
-FULMEN_INLINE Vec pow2(Vec n) {
-  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23))};
+// p * 2^n where the lowest bits of n's word are the integer n and the product is normal
+FULMEN_INLINE Vec add_exponent(Vec p, Vec n) {
+  return {_mm512_castsi512_ps(
+      _mm512_add_epi32(_mm512_castps_si512(p.v), _mm512_slli_epi32(_mm512_castps_si512(n.v), 23)))};
 }
 // lanes where a < b take x, others y
 FULMEN_INLINE Vec select_lt(Vec a, Vec b, Vec x, Vec y) {
@@ -153,11 +153,11 @@ FULMEN_INLINE Vec div(Vec x, Vec y) { return {_mm256_div_ps(x.a, y.a), _mm256_di
 FULMEN_INLINE Vec vmax(Vec x, Vec y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
 FULMEN_INLINE Vec vmin(Vec x, Vec y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
 FULMEN_INLINE Vec vsqrt(Vec x) { return {_mm256_sqrt_ps(x.a), _mm256_sqrt_ps(x.b)}; }
-FULMEN_INLINE Vec round_even(Vec x) { return {_mm256_round_ps(x.a, 8), _mm256_round_ps(x.b, 8)}; }
-FULMEN_INLINE __m256 pow2_8(__m256 n) {
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
+FULMEN_INLINE __m256 add_exponent8(__m256 p, __m256 n) {
+  return _mm256_castsi256_ps(
+      _mm256_add_epi32(_mm256_castps_si256(p), _mm256_slli_epi32(_mm256_castps_si256(n), 23)));
 }
-FULMEN_INLINE Vec pow2(Vec n) { return {pow2_8(n.a), pow2_8(n.b)}; }
+FULMEN_INLINE Vec add_exponent(Vec p, Vec n) { return {add_exponent8(p.a, n.a), add_exponent8(p.b, n.b)}; }
 FULMEN_INLINE Vec select_lt(Vec p, Vec q, Vec x, Vec y) {
   return {_mm256_blendv_ps(y.a, x.a, _mm256_cmp_ps(p.a, q.a, _CMP_LT_OQ)),
           _mm256_blendv_ps(y.b, x.b, _mm256_cmp_ps(p.b, q.b, _CMP_LT_OQ))};
@@ -236,12 +236,56 @@ FULMEN_INLINE float hmax(Vec x) {
   return _mm_cvtss_f32(_mm_max_ss(q, _mm_movehdup_ps(q)));
 }
 
+
+// Sums or maxima (f = add, vmax) of the lanes of R <= 8 vectors at once, each by the tree above: lane r for x[r].
+#ifdef __AVX512F__
+template <int R, class F>
+FULMEN_INLINE Vec reduce_rows(const Vec (&x)[R], F f) {
+  __m512 halves[4], quarters[2];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    const __m512 a = x[2 * i % R].v, b = x[(2 * i + 1) % R].v;
+    halves[i] = f(Vec{_mm512_shuffle_f32x4(a, b, 0x44)}, Vec{_mm512_shuffle_f32x4(a, b, 0xee)}).v;
+  }
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {
+    const __m512 a = halves[2 * i], b = halves[2 * i + 1];
+    quarters[i] = f(Vec{_mm512_shuffle_f32x4(a, b, 0x88)}, Vec{_mm512_shuffle_f32x4(a, b, 0xdd)}).v;
+  }
+  const __m512d a = _mm512_castps_pd(quarters[0]), b = _mm512_castps_pd(quarters[1]);
+  const __m512 pairs =
+      f(Vec{_mm512_castpd_ps(_mm512_unpacklo_pd(a, b))}, Vec{_mm512_castpd_ps(_mm512_unpackhi_pd(a, b))}).v;
+  const Vec last = f(Vec{_mm512_shuffle_ps(pairs, pairs, 0x88)}, Vec{_mm512_shuffle_ps(pairs, pairs, 0xdd)});
+  const __m512i rows = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 0, 4, 8, 12, 1, 5, 9, 13);
+  return {_mm512_permutexvar_ps(rows, last.v)};
+}
+#else
+template <int R, class F>
+FULMEN_INLINE Vec reduce_rows(const Vec (&x)[R], F f) {
+  const auto both = [&f](__m256 a, __m256 b) { return f(Vec{a, a}, Vec{b, b}).a; };
+  __m256 quarters[4], pairs[2];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    const __m256 a = both(x[2 * i % R].a, x[2 * i % R].b), b = both(x[(2 * i + 1) % R].a, x[(2 * i + 1) % R].b);
+    quarters[i] = both(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+  }
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {
+    const __m256d a = _mm256_castps_pd(quarters[2 * i]), b = _mm256_castps_pd(quarters[2 * i + 1]);
+    pairs[i] = both(_mm256_castpd_ps(_mm256_unpacklo_pd(a, b)), _mm256_castpd_ps(_mm256_unpackhi_pd(a, b)));
+  }
+  const __m256 last = both(_mm256_shuffle_ps(pairs[0], pairs[1], 0x88), _mm256_shuffle_ps(pairs[0], pairs[1], 0xdd));
+  const __m256 rows = _mm256_permutevar8x32_ps(last, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+  return {rows, rows};
+}
+#endif
+
 // exp, each lane independent, about 1 ulp in [-87, 88]; below -87 gives 0, above 88 is clamped to exp(88). The only exp
-// of the forward pass: never mix it with libm's.
-FULMEN_INLINE Vec vexp(Vec x) {
-  const Vec lo = set1(-87.0f);
-  const Vec c = vmin(vmax(x, lo), set1(88.0f));
-  const Vec n = round_even(mul(c, set1(1.44269504088896341f)));
+// of the forward pass: never mix it with libm's. exp_below: the same bits where x <= 88 is known.
+constexpr float kLeastExponent = -87.0f;
+FULMEN_INLINE Vec exp_clamped(Vec x, Vec c) {
+  const Vec shift = set1(12582912.0f);  // 1.5 * 2^23: a sum with it is an integer, which stands in the lowest bits
+  const Vec shifted = add(mul(c, set1(1.44269504088896341f)), shift), n = sub(shifted, shift);
   Vec r = fnma(n, set1(0.693145751953125f), c);
   r = fnma(n, set1(1.42860682030941723212e-6f), r);
   Vec p = set1(1.9875691500e-4f);
@@ -251,8 +295,10 @@ FULMEN_INLINE Vec vexp(Vec x) {
   p = fma(p, r, set1(1.6666665459e-1f));
   p = fma(p, r, set1(5.0000001201e-1f));
   p = fma(p, mul(r, r), add(r, set1(1.0f)));
-  return select_lt(x, lo, zero(), mul(p, pow2(n)));
+  return select_lt(x, set1(kLeastExponent), zero(), add_exponent(p, shifted));
 }
+FULMEN_INLINE Vec vexp(Vec x) { return exp_clamped(x, vmin(vmax(x, set1(kLeastExponent)), set1(88.0f))); }
+FULMEN_INLINE Vec exp_below(Vec x) { return exp_clamped(x, vmax(x, set1(kLeastExponent))); }
 FULMEN_INLINE float exp1(float x) { return first_lane(vexp(set1(x))); }
 FULMEN_INLINE Vec sigmoid(Vec x) { return div(set1(1.0f), add(set1(1.0f), vexp(sub(zero(), x)))); }
 
