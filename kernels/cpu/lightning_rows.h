@@ -26,16 +26,13 @@ struct HeadSlot {
 inline size_t rows_scratch_floats(int D) { return (size_t)kMaxTileRows * (kBlock + D) + (size_t)D * kBlock; }
 inline size_t slot_floats(int D) { return (size_t)D * D + 2 * (size_t)kBlock * D; }
 
-// o for rows i0 .. i0+R-1 of a block, columns [0, 16 N): state part, its decay, then the chain over the block's tokens.
+// Turns the state part of rows i0 .. i0+R-1, 16 N columns, into o: its decay, then the chain over the block's tokens.
 // The triangle at the end stays in registers: no masked product may touch a sum (0 * v would turn -0 into +0 and NaN
 // into NaN).
 template <int R, int N, class T>
-FULMEN_INLINE void output_tile(const float* q, ptrdiff_t ld_q, const float* state, int D, const float* p, const T* v,
-                               const float* pw, int i0, float* o, ptrdiff_t ld_o) {
-  Accumulators<R, N> acc;
-  clear(acc);
-  if (state) {
-    fma_chain(acc, RowOperand{q, ld_q, 1}, VecOperand<float>{state, D, kLanes}, D);
+FULMEN_INLINE void finish_output(Accumulators<R, N>& acc, bool has_state, const float* p, const T* v, int D,
+                                 const float* pw, int i0, float* o, ptrdiff_t ld_o) {
+  if (has_state) {
 #pragma GCC unroll 32
     for (int r = 0; r < R; ++r) {
       const Vec decay = set1(pw[i0 + r + 1]);
@@ -71,8 +68,51 @@ __attribute__((noinline)) void output_rows(const float* q, ptrdiff_t ld_q, const
   for_strips<tile_strip(R)>(
       D / kLanes, [&](auto strip, int c) __attribute__((always_inline)) {
         const int x = c * kLanes;
-        output_tile<R, decltype(strip)::value>(q, ld_q, state ? state + x : nullptr, D, p, slot.v + x, pw, i0, o + x,
-                                               ld_o);
+        Accumulators<R, decltype(strip)::value> acc;
+        clear(acc);
+        if (state) fma_chain(acc, RowOperand{q, ld_q, 1}, VecOperand<float>{state + x, D, kLanes}, D);
+        finish_output(acc, state != nullptr, p, slot.v + x, D, pw, i0, o + x, ld_o);
+      });
+}
+
+// o of token i0 alone over its block, whose P panels of keys hold the tokens before it: its own key comes from `k` and
+// is written to its panel only after that was read (a wide load right behind a narrow store to the same bytes waits for
+// the store, and so for the line). One walk over the elements of q serves keys and state, so that arithmetic on keys
+// hides behind reading the state. Chains and their order are those of output_rows<1>.
+template <int P, class T>
+__attribute__((noinline)) void output_row(const float* q, const float* k, const HeadSlot<T>& slot, const float* state,
+                                          const float* pw, int D, int i0, float* o, float* p) {
+  alignas(64) float is_own[kLanes] = {};
+  is_own[i0 % kLanes] = -1;
+  const Vec own = reordered<T>(load(is_own));
+  T* panel = slot.k + (ptrdiff_t)(P - 1) * D * kLanes;
+  for_strips<tile_strip(1)>(
+      D / kLanes, [&](auto strip, int c) __attribute__((always_inline)) {
+        constexpr int N = decltype(strip)::value;
+        Accumulators<1, N> acc;
+        clear(acc);
+        const VecOperand<float> columns{state + c * kLanes, D, kLanes};
+        if (c == 0) {
+          Accumulators<1, P> scores;
+          clear(scores);
+          for (int x = 0; x < D; ++x) {
+            const Vec y = set1(q[x]), key = set1(k[x]);
+#pragma GCC unroll 4
+            for (int n = 0; n < P; ++n) {
+              Vec keys = load_mixed(slot.k + (ptrdiff_t)(n * D + x) * kLanes);
+              if (n == P - 1) keys = select_lt(own, zero(), key, keys);
+              scores.v[0][n] = fma(y, keys, scores.v[0][n]);
+            }
+            put(k[x], panel + x * kLanes + i0 % kLanes);
+            if (state) fma_step(acc, q + x, 0, columns.p + x * columns.step, columns.vec);
+          }
+          reorder<T>(scores);
+          store_tile(scores, TileOut{p, 0, kLanes});
+          for (int j = 0; j <= i0; ++j) p[j] = p[j] * pw[i0 - j];
+        } else if (state) {
+          fma_chain(acc, RowOperand{q, 0, 1}, columns, D);
+        }
+        finish_output(acc, state != nullptr, p, slot.v + c * kLanes, D, pw, i0, o + c * kLanes, 0);
       });
 }
 
@@ -124,9 +164,30 @@ void lightning_head(HeadRows x, const HeadSlot<T>& slot, const float* pw, int D,
     const int i0 = (int)(pos % kBlock);
     if (i0 == 0 && pos > 0) advance_state(slot, pw, D, pos == kBlock, scratch);
     const int n = (int)(rows - done < kBlock - i0 ? rows - done : kBlock - i0);
-    write_panels(x.k + done * x.ld, x.ld, i0, n, D, slot.k);
-    write_rows(x.v + done * x.ld, x.ld, i0, n, D, slot.v);
     const float* state = pos < kBlock ? nullptr : slot.state;
+    write_rows(x.v + done * x.ld, x.ld, i0, n, D, slot.v);
+    if (n == 1) {
+      const auto row = [&](auto panels) {
+        output_row<decltype(panels)::value>(x.q + done * x.ld, x.k + done * x.ld, slot, state, pw, D, i0,
+                                            x.o + done * x.ld_o, scratch);
+      };
+      switch (i0 / kLanes) {
+        case 0:
+          row(TileRows<1>{});
+          break;
+        case 1:
+          row(TileRows<2>{});
+          break;
+        case 2:
+          row(TileRows<3>{});
+          break;
+        default:
+          row(TileRows<4>{});
+      }
+      done += n;
+      continue;
+    }
+    write_panels(x.k + done * x.ld, x.ld, i0, n, D, slot.k);
     for_row_tiles(n, [&](auto tile, int r) {
       output_rows<decltype(tile)::value>(x.q + (done + r) * x.ld, x.ld, slot, state, pw, D, i0 + r,
                                          x.o + (done + r) * x.ld_o, x.ld_o, scratch);
