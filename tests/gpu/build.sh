@@ -45,7 +45,7 @@ for f in kernels/cpu/*.cc; do
   add avx512 "$f" "$host" $cpu -DFULMEN_ISA=avx512 -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx2 -mfma -mf16c
 done
 for f in kernels/*.cc; do add kernels "$f" "$host" $common -O2; done
-for f in tests/gpu/{gpu_test_main,managed_memory,cuda_test_device}.cc; do add test "$f" "$host" $common -O2 -Itests/gpu $toolkit; done
+for f in tests/gpu/{gpu_test_main,managed_memory,cuda_test_device,watched_cases}.cc; do add test "$f" "$host" $common -O2 -Itests/gpu $toolkit; done
 for f in tests/gpu/gpu_bench*.cc; do add bench "$f" "$host" $common -O2 $toolkit; done
 add bench tests/gpu/device_limits.cu "$nvcc" -ccbin "$host" $gencode $cuda
 

@@ -1,6 +1,6 @@
 // Speed of the CUDA kernels as fractions of what the same device does in the same run: the bandwidth of a copy and the
-// rate of its matrix units without memory. One line a case, and a JSON object; anchors.py has the same cases by the
-// same names for what others offer, summary.py puts them side by side.
+// rate of its matrix units without memory. One line a case, and a JSON object, whole after every case; anchors.py has
+// the same cases by the same names for what others offer, summary.py puts them side by side.
 
 #include <algorithm>
 #include <chrono>
@@ -8,6 +8,7 @@
 #include <fstream>
 #include <functional>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,22 @@ struct Bench {
   Context& ctx = device.context();
   double bandwidth = 0, matrix_rate = 0;  // bytes/s, flop/s
   std::vector<std::string> lines;
+  std::string path, head;  // of the JSON; no path: none is kept
+
+  void keep(const std::string& line) {
+    lines.push_back(line);
+    write();
+  }
+  void write() const {
+    if (path.empty()) return;
+    {
+      std::ofstream json(path + ".new");
+      json << head;
+      for (const std::string& line : lines) json << ",\n  " << line;
+      json << "}\n";
+    }
+    std::rename((path + ".new").c_str(), path.c_str());
+  }
 
   // Median of repeated calls, each group of calls long enough to time from the host.
   double seconds(const std::function<void()>& f) {
@@ -48,7 +65,8 @@ struct Bench {
         "\"%s\": {\"us\": %.2f, \"GB_per_s\": %.0f, \"of_copy\": %.3f, \"TFLOP_per_s\": %.2f, \"of_matrix\": %.3f}",
         name.c_str(), s * 1e6, bytes / s * 1e-9, bytes / s / bandwidth, flops / s * 1e-12, flops / s / matrix_rate);
     std::printf("%s\n", line);
-    lines.push_back(line);
+    std::fflush(stdout);
+    keep(line);
   }
   // The same work as it is done and as it was before one of M1's inference optimisations.
   void compare(const std::string& name, const std::function<void()>& with, const std::function<void()>& without) {
@@ -57,7 +75,8 @@ struct Bench {
     std::snprintf(line, sizeof line, "\"%s\": {\"us\": %.2f, \"us_without\": %.2f, \"gain\": %.3f}", name.c_str(),
                   fast * 1e6, slow * 1e6, slow / fast);
     std::printf("%s\n", line);
-    lines.push_back(line);
+    std::fflush(stdout);
+    keep(line);
   }
 };
 
@@ -337,6 +356,12 @@ int main(int argc, char** argv) {
   b.matrix_rate = std::max({mma, wgmma, 1.0});
   std::printf("%s: copy %.0f GB/s, mma.sync %.0f TFLOP/s, wgmma %.0f TFLOP/s\n", facts.text.c_str(), b.bandwidth * 1e-9,
               mma * 1e-12, wgmma * 1e-12);
+  std::ostringstream limits;
+  limits << "{\"device\": \"" << facts.text << "\", \"copy_GB_per_s\": " << b.bandwidth * 1e-9
+         << ", \"mma_TFLOP_per_s\": " << mma * 1e-12 << ", \"wgmma_TFLOP_per_s\": " << wgmma * 1e-12
+         << ", \"matrix_TFLOP_per_s\": " << b.matrix_rate * 1e-12;
+  b.head = limits.str();
+  if (argc > 1) b.path = argv[1];
   int code = 0;
   try {
     run_cases(b);
@@ -344,11 +369,6 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "gpu_bench: %s\n", e.what());
     code = 1;
   }
-  std::ofstream json(argc > 1 ? argv[1] : "/dev/null");
-  json << "{\"device\": \"" << facts.text << "\", \"copy_GB_per_s\": " << b.bandwidth * 1e-9
-       << ", \"mma_TFLOP_per_s\": " << mma * 1e-12 << ", \"wgmma_TFLOP_per_s\": " << wgmma * 1e-12
-       << ", \"matrix_TFLOP_per_s\": " << b.matrix_rate * 1e-12;
-  for (const std::string& line : b.lines) json << ",\n  " << line;
-  json << "}\n";
+  b.write();
   return code;
 }

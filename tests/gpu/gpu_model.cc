@@ -63,6 +63,7 @@ struct Run {
   double copy = 0, matrix = 0;  // bytes/s, flop/s; 0 = not known
   std::map<std::string, std::string> json;
   std::vector<std::string> order;
+  std::string out;  // where the JSON goes, whole after every result
 
   Run(const std::string& shape_name, const std::string& choice)
       : shape(shape_of(shape_name)),
@@ -95,6 +96,14 @@ struct Run {
     std::fflush(stdout);
     json[name] = value;
     order.push_back(name);
+    if (out.empty()) return;
+    {
+      std::ofstream file(out + ".new");
+      for (size_t i = 0; i < order.size(); ++i)
+        file << (i == 0 ? "{" : ",\n") << "\"" << order[i] << "\": " << json[order[i]];
+      file << "}\n";
+    }
+    std::rename((out + ".new").c_str(), out.c_str());
   }
 
   template <class F>
@@ -257,7 +266,7 @@ std::string training(Run& r) {
 
 int main(int argc, char** argv) {
   std::map<std::string, std::string> option{
-      {"--device", "cuda"}, {"--shape", "G1"}, {"--out", "/dev/null"}, {"--copy", "0"}, {"--matrix", "0"}};
+      {"--device", "cuda"}, {"--shape", "G1"}, {"--out", ""}, {"--copy", "0"}, {"--matrix", "0"}};
   for (int i = 1; i + 1 < argc; i += 2) {
     if (!option.contains(argv[i])) return std::fprintf(stderr, "gpu_model: no option %s\n", argv[i]), 2;
     option[argv[i]] = argv[i + 1];
@@ -266,6 +275,7 @@ int main(int argc, char** argv) {
     Run r(option["--shape"], option["--device"]);
     r.copy = std::atof(option["--copy"].c_str()) * 1e9;
     r.matrix = std::atof(option["--matrix"].c_str()) * 1e12;
+    r.out = option["--out"];
     r.put("kernels", "\"" + r.device.note() + "\"");
     r.put("shape", "\"" + option["--shape"] + "\"");
     r.part("bits", [&] { return bits(r); });
@@ -275,10 +285,6 @@ int main(int argc, char** argv) {
     for (size_t i = 1; i < r.shape.contexts.size(); ++i)
       r.part(fmt::format("batch 1 context {}", r.shape.contexts[i]), [&] { return decode(r, 1, r.shape.contexts[i]); });
     r.part(fmt::format("training step of {} tokens", r.shape.train_tokens), [&] { return training(r); });
-    std::ofstream out(option["--out"]);
-    for (size_t i = 0; i < r.order.size(); ++i)
-      out << (i == 0 ? "{" : ",\n") << "\"" << r.order[i] << "\": " << r.json[r.order[i]];
-    out << "}\n";
     return r.json["bits"].find("\"bits_differing\": 0}") != std::string::npos ? 0 : 1;
   } catch (const std::exception& e) {
     std::fprintf(stderr, "gpu_model: %s\n", e.what());

@@ -25,7 +25,7 @@ cp "$source"/tests/gpu/{run.sh,summary.py} "$scratch/tree/tests/gpu/"
 build_with() { printf '#!/usr/bin/env bash\n%s\n' "$1" >"$scratch/tree/tests/gpu/build.sh"; chmod +x "$scratch/tree/tests/gpu/build.sh"; }
 build_with 'mkdir -p "$1/bin"; cp "'"$scratch"'"/tools/{gpu_test,gpu_bench} "$1/bin/"; touch "$1/bin/libfulmen_cuda.so"; [ "$2" = 90a ]'
 anchors() { echo "$1" >"$scratch/tree/tests/gpu/anchors.py"; }
-anchors 'print("""{"torch": null, "why": "no torch here"}""")'
+anchors 'import sys; open(sys.argv[2], "w").write("""{"torch": null, "why": "no torch here"}""")'
 tool nvidia-smi '[[ "$*" = *compute_cap* ]] && echo 9.0 || echo "Fake GPU, 580.1"'
 run() { code=0; rm -f "$scratch/out.json"; PATH=$scratch/tools:$PATH FULMEN_GPU_BUILD=$scratch/build "$scratch/tree/tests/gpu/run.sh" "$scratch/out.json" >"$scratch/log" 2>&1 || code=$?; }
 
@@ -44,7 +44,7 @@ mkdir -p "$scratch/tree/build/carry/bin" "$scratch/tree/configs"
 carried() { printf '#!/usr/bin/env bash\n%s\n' "$2" >"$scratch/tree/build/carry/bin/$1"; chmod +x "$scratch/tree/build/carry/bin/$1"; }
 carried gpu_model 'printf "{\"batch 64" >"$6"; echo "said \"this\" and \\ then"; exit 1'
 carried fulmen-learner 'for a in "$@"; do case $a in run.dir=*) d=${a#*=} ;; esac; done; mkdir -p "$d/logs"; for i in {1..10}; do echo "{\"numerics/bits_differing\": 0}"; done >"$d/metrics.jsonl"; echo "weights version 1 published by x: 9 bytes, root 00112233445566778899aabbccddeeff" >"$d/logs/learner-0.log"'
-anchors 'print("a library says hello"); print("""{"torch": "2", "cases": {"adamw 67M": {"torch fused": {"seconds": 0.0018}, "torch foreach": {"seconds": null, "why": "x"}}}}""")'
+anchors 'import sys; print("a library says hello"); open(sys.argv[2], "w").write("""{"torch": "2", "cases": {"adamw 67M": {"torch fused": {"seconds": 0.0018}, "torch foreach": {"seconds": null, "why": "x"}}}}""")'
 rm "$scratch/tools/compute-sanitizer"
 run
 check 'r["model"] is None and r["model (why)"] == "exit 1: said this and  then" and not r["passed"]'
@@ -65,6 +65,27 @@ build_with 'echo "x.cu: error"; exit 255'
 run
 [ $code = 1 ] && grep -q 'the build failed' "$scratch/log" || { cat "$scratch/log"; echo "exit $code although the build failed"; exit 1; }
 build_with 'mkdir -p "$1/bin"; cp "'"$scratch"'"/tools/{gpu_test,gpu_bench} "$1/bin/"'
+
+# A test that hangs and does not hear: what was found before stays, and the other parts have their time.
+tool gpu_test 'echo "{\"tests\": {\"A.B\": {\"passed\": true}}, \"failed\": 0}" >"$1"; echo "ok    A.B"; trap "" TERM; sleep 600 & wait; sleep 600'
+FULMEN_GPU_SECONDS=30 run
+check 'r["tests"]["tests"]["A.B"]["passed"] and r["tests (why)"].startswith("ended after 6 s") and r["bench"]["copy_GB_per_s"] == 2500.5'
+check 'r["finished"] and not r["passed"] and r["seconds"] < 25'
+[ $code = 1 ] || { echo "exit $code although a test hung"; exit 1; }
+
+# The machine is taken away in the middle: what is known by then is in the JSON, and nothing goes on behind it.
+rm -f "$scratch/out.json"
+PATH=$scratch/tools:$PATH FULMEN_GPU_BUILD=$scratch/build "$scratch/tree/tests/gpu/run.sh" "$scratch/out.json" >"$scratch/log" 2>&1 &
+script=$!
+for _ in {1..100}; do [ ! -s "$scratch/build/part.json" ] || ! grep -q '^== tests' "$scratch/log" || break; sleep 0.1; done
+check 'r["build"]["architectures"] == "90a" and not r["finished"]'
+kill $script
+code=0
+wait $script || code=$?
+check 'r["build"]["architectures"] == "90a" and not r["finished"] and not r["passed"]'
+[ $code = 1 ] || { cat "$scratch/log"; echo "exit $code of a script that was ended"; exit 1; }
+for _ in {1..100}; do pgrep -f "$scratch/build/bin/gpu_test" >/dev/null || break; sleep 0.1; done
+! pgrep -af "$scratch/build/bin/gpu_test" || { echo "a test goes on"; exit 1; }
 
 tool gpu_test 'echo "gpu_test: an NVIDIA driver, but no device"; exit 77'
 run
