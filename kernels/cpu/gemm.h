@@ -3,7 +3,7 @@
 // ascending k. Blocking spills a chain to C and reloads it, which is exact, so no size below enters a result.
 //
 // Layers, from the inside out:
-//   tile          MR rows x NV Vec columns in registers, one pass over k
+//   tile          (gemm_tile.h) MR rows x NV Vec columns in registers, one pass over k
 //   gemm_block    rows [m0, m1) x panels [q0, q1) by one thread: packs A k-major into L2, walks panels of B, of all
 //                 products that share this A
 //   run_gemms     (linear.cc) cuts a list of such products into blocks for the threads
@@ -12,9 +12,7 @@
 // f32, and in bf16 for few rows, are used in place; everything else is packed, some hundred columns at a time, into the
 // scratch of the thread.
 
-#include <utility>
-
-#include "kernels/cpu/simd.h"
+#include "kernels/cpu/gemm_tile.h"
 #include "kernels/linear.h"
 
 namespace fulmen::kernels::FULMEN_ISA {
@@ -36,122 +34,6 @@ constexpr int64_t kAheadRows = 16;               // the same in a matrix
 constexpr int64_t kCachedBytes = 256 << 10;      // weights of one call up to here count as cached
 
 FULMEN_INLINE int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-
-struct TileArgs {
-  const float* a;  // A(r, k): packed a[k * MR + r], else a[r * a_row + k]
-  int64_t a_row;
-  const void* b;  // Vec v of row k: b[(v / 2) * b_panel + k * b_step + (v % 2) * 16]
-  int64_t b_panel, b_step;
-  int64_t k;
-  float* c;
-  int64_t ldc;
-  bool load;            // continue the chains in c, else start at 0
-  const float* c_next;  // c of the tile that comes next
-  const char* pf;   // kNextBlock: prefetches pf + k * pf_step while computing; kOwnStream: pf_step bytes ahead of b,
-  int64_t pf_step;  // in the last `tail` steps, where that is beyond the end, pf_tail: the start of the next panels
-  int64_t tail = 0, pf_tail = 0;
-};
-using TileFn = void (*)(const TileArgs&);
-
-enum class APlace { kPacked, kDirect };
-// None, one line per k into L2, or `pf_step` ahead in every panel into L1.
-enum class Prefetch { kNone, kNextBlock, kOwnStream };
-
-template <int MR, int NV, class T, APlace place, Prefetch prefetch>
-__attribute__((noinline)) void tile(const TileArgs& g) {
-  Vec acc[MR][NV];
-#pragma GCC unroll 14
-  for (int r = 0; r < MR; ++r)
-#pragma GCC unroll 8
-    for (int v = 0; v < NV; ++v) acc[r][v] = g.load ? reordered<T>(load(g.c + r * g.ldc + v * kLanes)) : zero();
-#pragma GCC unroll 14
-  for (int r = 0; r < MR; ++r)
-    for (int v = 0; v < NV; ++v) _mm_prefetch((const char*)(g.c_next + r * g.ldc + v * kLanes), _MM_HINT_T0);
-  const float* a = g.a;
-  const T* b = (const T*)g.b;
-  const int64_t a_row = g.a_row, b_panel = g.b_panel, b_step = g.b_step;
-  int64_t pf_step = g.pf_step;
-  const char* pf = g.pf;
-  int64_t left = g.k, steps = prefetch == Prefetch::kOwnStream && left > g.tail ? left - g.tail : left;
-  for (; steps > 0; steps = left, pf_step = g.pf_tail) {
-    left -= steps;
-    for (; steps > 0; --steps) {
-      if constexpr (prefetch == Prefetch::kOwnStream) {
-#pragma GCC unroll 4
-        for (int p = 0; p < NV; p += 2) {
-          const char* at = (const char*)(b + p / 2 * b_panel) + pf_step;
-          _mm_prefetch(at, _MM_HINT_T0);
-          if (sizeof(T) == 4) _mm_prefetch(at + 64, _MM_HINT_T0);
-        }
-      } else if constexpr (prefetch == Prefetch::kNextBlock) {
-        _mm_prefetch(pf, _MM_HINT_T1);
-        pf += pf_step;
-      }
-      Vec bv[NV];
-#pragma GCC unroll 8
-      for (int v = 0; v < NV; ++v) {
-        bv[v] = load_mixed(b + v / 2 * b_panel + v % 2 * kLanes);
-        if (MR > 1) keep(bv[v]);  // for few rows GCC would load it again with each of them
-      }
-#pragma GCC unroll 14
-      for (int r = 0; r < MR; ++r) {
-        const Vec av = set1(place == APlace::kPacked ? a[r] : a[r * a_row]);
-#pragma GCC unroll 8
-        for (int v = 0; v < NV; ++v) acc[r][v] = fma(av, bv[v], acc[r][v]);
-      }
-      a += place == APlace::kPacked ? MR : 1;
-      b += b_step;
-    }
-  }
-#pragma GCC unroll 14
-  for (int r = 0; r < MR; ++r)
-#pragma GCC unroll 8
-    for (int v = 0; v < NV; ++v) store(g.c + r * g.ldc + v * kLanes, reordered<T>(acc[r][v]));
-}
-
-// of[rows - 1]: the tile of NV columns, for as many rows as fit the register file.
-template <int NV, class T, APlace place, Prefetch prefetch, size_t... i>
-constexpr auto tile_list(std::index_sequence<i...>) {
-  struct List {
-    TileFn of[sizeof...(i) + 1];
-  };
-  return List{{tile<(int)i + 1, NV, T, place, prefetch>..., nullptr}};
-}
-template <int NV, class T, APlace place, Prefetch prefetch>
-constexpr auto kTiles = tile_list<NV, T, place, prefetch>(std::make_index_sequence<kTileRows * kTileVecs / NV>());
-
-// Runs a tile kernel of NV columns over `cols` real ones: where the last panel is partial through a buffer, so that
-// nothing beyond column N is read or written. A tile narrower than the panel is repeated.
-template <int NV, class T, APlace place, Prefetch prefetch>
-__attribute__((noinline)) void run_partial_tile(TileArgs g, int64_t rows, int64_t cols) {
-  constexpr int kWidth = NV > 2 ? NV * kLanes : (int)kPanel;
-  alignas(64) float buffer[kTileRows * kPanel * 4];
-  float* c = g.c;
-  const int64_t ldc = g.ldc;
-  if (cols < kWidth) {
-    g.c = buffer;
-    g.ldc = kWidth;
-    if (g.load)
-      for (int64_t r = 0; r < rows; ++r)
-        for (int64_t j = 0; j < cols; ++j) buffer[r * kWidth + j] = c[r * ldc + j];
-  }
-  for (int64_t j = 0; j < kWidth; j += NV * kLanes) {
-    kTiles<NV, T, place, prefetch>.of[rows - 1](g);
-    g.b = (const T*)g.b + NV * kLanes;
-    g.c += NV * kLanes;
-  }
-  if (cols < kWidth)
-    for (int64_t r = 0; r < rows; ++r)
-      for (int64_t j = 0; j < cols; ++j) c[r * ldc + j] = buffer[r * kWidth + j];
-}
-
-template <int NV, class T, APlace place, Prefetch prefetch>
-FULMEN_INLINE void run_tile(const TileArgs& g, int64_t rows, int64_t cols) {
-  if (NV >= 2 && cols >= NV * kLanes)
-    kTiles<NV, T, place, prefetch>.of[rows - 1](g);
-  else
-    run_partial_tile<NV, T, place, prefetch>(g, rows, cols);
-}
 
 struct Gemm {
   const float* a;  // A(m, k) = a[m * a_row + k * a_col]; one of the two strides is 1
@@ -323,6 +205,47 @@ int64_t stream_panels(const Gemm& g, const float* a, int64_t m0, int64_t rows, i
   return q;
 }
 
+#ifdef __AVX512F__
+// Weight panels that lie in L2, by MR = 8 or 9 rows: tiles of three vectors, two of them over three panels, take fewer
+// loads and instructions for each product than tiles of two. Returns the first panel not done.
+template <int MR>
+int64_t cached_panels(const Gemm& g, const float* a, int64_t m0, int64_t q0, int64_t q1) {
+  constexpr APlace kA = APlace::kDirect;
+  constexpr Prefetch kInto = Prefetch::kIntoL1;
+  TileArgs t{a, g.a_row, nullptr, g.K * kPanel, kPanel, g.K, nullptr, g.ldc, g.load, nullptr, nullptr, 0};
+  const auto place = [&](int64_t q, int64_t vec) {
+    t.b = panel_of(g, q);
+    t.c = g.c + m0 * g.ldc + q * kPanel + vec * kLanes;
+  };
+  q1 = min64(q1, g.N / kPanel);
+  for (; q0 + 3 <= q1; q0 += 3) {
+    place(q0, 0), tile<MR, 3, float, kA, kInto>(t);
+    place(q0 + 1, 1), tile<MR, 3, float, kA, kInto, 1>(t);
+  }
+  for (; q0 < q1; ++q0) place(q0, 0), tile<MR, 2, float, kA, kInto>(t);
+  return q0;
+}
+#endif
+
+// False where these tiles do not serve.
+bool few_rows_cached(const Products& p, int64_t m0, int64_t rows, int64_t q0, int64_t q1) {
+#ifdef __AVX512F__
+  const Gemm& first = p.of[0];
+  constexpr int64_t kAliasing = 4096 / sizeof(float);  // rows so far apart share the 8 ways of an L1 set
+  if (!p.cached || rows < 8 || rows > 9 || first.ldb || first.b_dtype != DType::kF32 || first.a_row % kAliasing == 0)
+    return false;
+  p.each(q0, q1, [&](const Gemm& g, int64_t q, int64_t last, const char* after) {
+    const float* a = g.a + m0 * g.a_row;
+    q = rows == 8 ? cached_panels<8>(g, a, m0, q, last) : cached_panels<9>(g, a, m0, q, last);
+    stream_panels<2, float, APlace::kDirect, Prefetch::kNone>(g, a, m0, rows, q, last, after);
+  });
+  return true;
+#else
+  (void)p, (void)m0, (void)rows, (void)q0, (void)q1;
+  return false;
+#endif
+}
+
 template <class T, Prefetch prefetch>
 void few_rows(const Products& p, int64_t m0, int64_t rows, int64_t q0, int64_t q1, Scratch& scratch) {
   constexpr int kRegs = kTileRows * kTileVecs;
@@ -438,6 +361,7 @@ void gemm_block(const Products& p, int64_t m0, int64_t m1, int64_t q0, int64_t q
   // A single tile passes B once: packing B would not pay, except where a row of a matrix ends inside a panel.
   int64_t q_end = q1;
   if (g.ldb && q1 * kPanel > g.N) --q_end;
+  if (few_rows_cached(p, m0, rows, q0, q_end)) return;
   if (g.b_dtype == DType::kF32)
     (p.cached ? few_rows<float, Prefetch::kNone> : few_rows<float, Prefetch::kOwnStream>)(p, m0, rows, q0, q_end,
                                                                                           scratch);

@@ -88,6 +88,16 @@ TEST(LinearForward, EqualsTheScalarChainBitForBitAtOddSizes) {
   });
 }
 
+TEST(LinearForward, EqualsTheScalarChainWhereWeightsFitTheCacheAndTilesEndAmidPanels) {
+  Machine m(2);
+  for (const int64_t T : {7, 8, 9, 10})
+    for (const auto& [N, K] : {std::pair{96, 16}, {130, 33}, {224, 128}, {512, 128}, {32, 1024}}) {
+      const Case c(T, N, K);
+      ASSERT_TRUE(same_bits(forward(c.x, c.w, T, N, K, m.ctx), reference::linear_chain(c.x, c.w, T, N, K)))
+          << T << "x" << N << "x" << K;
+    }
+}
+
 TEST(LinearBackward, EqualsTheScalarChainBitForBitAtOddSizes) {
   Machine m(2);
   for_each_odd_size([&](const Case& c) {
