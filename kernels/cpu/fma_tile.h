@@ -79,9 +79,16 @@ FULMEN_INLINE void fma_step(Accumulators<R, N>& acc, const float* a, ptrdiff_t a
   Vec x[N];
 #pragma GCC unroll 32
   for (int n = 0; n < N; ++n) x[n] = load_mixed(b + n * b_vec);
+  // Widening takes issue slots that a core shares with its hyperthread; loads are left: half of the rows spend those.
+  constexpr int kFolded = sizeof(T) == sizeof(uint16_t) && N == 2 ? R / 2 : 0;
 #pragma GCC unroll 32
   for (int r = 0; r < R; ++r) {
     if (r < first) continue;
+    if (r < kFolded) {
+#pragma GCC unroll 32
+      for (int n = 0; n < N; ++n) acc.v[r][n] = fma_broadcast(a + r * a_row, x[n], acc.v[r][n]);
+      continue;
+    }
     const Vec y = set1(a[r * a_row]);
 #pragma GCC unroll 32
     for (int n = 0; n < N; ++n) acc.v[r][n] = fma(y, x[n], acc.v[r][n]);

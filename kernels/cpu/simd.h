@@ -54,6 +54,11 @@ FULMEN_INLINE Vec load_mixed(const uint16_t* p) {
 }
 FULMEN_INLINE Vec swap_middle(Vec x) { return {_mm512_shuffle_f32x4(x.v, x.v, 0xd8)}; }
 FULMEN_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }    // a*b + c
+// *a * b + c as one instruction, where GCC would share a broadcast among several: fewer to issue, but more loads.
+FULMEN_INLINE Vec fma_broadcast(const float* a, Vec b, Vec c) {
+  asm("vfmadd231ps %1%{1to16%}, %2, %0" : "+v"(c.v) : "m"(*a), "v"(b.v));
+  return c;
+}
 FULMEN_INLINE Vec fnma(Vec a, Vec b, Vec c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)}; }  // -a*b + c
 FULMEN_INLINE Vec add(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
 FULMEN_INLINE Vec sub(Vec a, Vec b) { return {_mm512_sub_ps(a.v, b.v)}; }
@@ -145,6 +150,7 @@ FULMEN_INLINE __m256 widen8_shuffled(const uint16_t* p) {
 FULMEN_INLINE Vec load_mixed(const uint16_t* p) { return {widen8_shuffled(p), widen8_shuffled(p + 8)}; }
 FULMEN_INLINE Vec swap_middle(Vec x) { return x; }  // lanes came in their natural order
 FULMEN_INLINE Vec fma(Vec x, Vec y, Vec z) { return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)}; }
+FULMEN_INLINE Vec fma_broadcast(const float* x, Vec y, Vec z) { return fma(set1(*x), y, z); }
 FULMEN_INLINE Vec fnma(Vec x, Vec y, Vec z) { return {_mm256_fnmadd_ps(x.a, y.a, z.a), _mm256_fnmadd_ps(x.b, y.b, z.b)}; }
 FULMEN_INLINE Vec add(Vec x, Vec y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
 FULMEN_INLINE Vec sub(Vec x, Vec y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
