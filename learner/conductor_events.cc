@@ -83,8 +83,11 @@ void Conductor::State::lose(Worker& w, const std::string& why) {
 void Conductor::State::check_workers() {
   for (Worker& w : workers) {
     if (!w.process->running()) {
-      FULMEN_CHECK(!w.process->refused(), w.name + " cannot run with this configuration:" +
-                                              launch::last_lines(w.log_path, 1).substr(3) + "log " + w.log_path);
+      if (w.process->refused()) {  // its last line is "  | error: WHY\n"
+        const std::string line = launch::last_lines(w.log_path, 1);
+        const std::string why = line.substr(line.rfind("error: ") + sizeof "error: " - 1);
+        throw base::ConfigError(fmt::format("{}: {} [log {}]", w.name, why.substr(0, why.find('\n')), w.log_path));
+      }
       lose(w, w.process->exit_text());
     } else if (seconds_since(w.last_seen) * 1000 > (w.connected ? kSilenceMs : kConnectMs))
       lose(w, "silent");

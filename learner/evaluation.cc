@@ -69,7 +69,7 @@ void run_evaluation(const base::Config& config) {
   LearnerParts parts(config);
   base::make_directories(config.run.dir + "/logs");
   base::make_directories(config.run.dir + "/episodes");
-  const std::string path = config.run.dir + "/config.resolved.yaml";
+  const std::string path = config.run.dir + "/config.eval.yaml";  // the directory may be a run's, with its own
   base::write_file_atomic(path, base::to_yaml(config, false));
   const auto data = make_dataset(config, Split::kEval, *parts.tokenizer);
   Conductor conductor(config, path, run_id_of(config.run.dir), parts.numerics, *parts.tokenizer, parts.ctx);

@@ -9,6 +9,7 @@
 #include "kernels/table.h"
 #include "learner/plan.h"
 #include "shared/model/checkpoint.h"
+#include "shared/model/checkpoint_reader.h"
 
 namespace fulmen::learner {
 namespace {
@@ -39,10 +40,7 @@ LearnerParts::LearnerParts(const base::Config& c, int rank)
     if (!why.empty()) throw base::ConfigError(why);
   }
   weights = std::make_unique<model::Weights>(mc, dtype);
-  const bool has_weights =
-      fs::is_directory(c.model.path) &&
-      (fs::exists(c.model.path + "/model.safetensors.index.json") || fs::exists(c.model.path + "/model.safetensors"));
-  if (has_weights)
+  if (model::has_weights(c.model.path))
     model::load_checkpoint(c.model.path, *weights);
   else
     weights->init_random(static_cast<uint64_t>(c.run.seed));

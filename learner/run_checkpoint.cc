@@ -72,8 +72,14 @@ std::vector<fs::path> checkpoints_newest_first(const std::string& run_dir) {
   return dirs;
 }
 
+constexpr std::pair<const char*, double PhaseTimes::*> kPhases[] = {
+    {"sft", &PhaseTimes::sft},       {"generate", &PhaseTimes::generate}, {"reward", &PhaseTimes::reward},
+    {"update", &PhaseTimes::update}, {"sync", &PhaseTimes::sync},         {"eval", &PhaseTimes::eval}};
+
 json to_json(const RunState& s) {
-  return {{"format", 1},
+  json phases;
+  for (const auto& [name, seconds] : kPhases) phases[name] = s.times.*seconds;
+  return {{"format", 2},
           {"step", s.step},
           {"weights_version", s.weights_version},
           {"episodes", s.episodes},
@@ -82,8 +88,11 @@ json to_json(const RunState& s) {
           {"bits_differing", s.bits_differing},
           {"accuracy_before", s.accuracy_before},
           {"accuracy_after_sft", s.accuracy_after_sft},
+          {"reward_first", s.reward_first},
+          {"reward_last", s.reward_last},
           {"seconds", s.seconds},
-          {"config_hash", s.config_hash}};
+          {"times", phases},
+          {"config", s.config}};
 }
 
 void verify(const fs::path& dir) {  // throws Error naming the file that differs
@@ -157,8 +166,11 @@ RunState load_run_checkpoint(const std::string& checkpoint_dir, Trainer& trainer
   s.bits_differing = j.at("bits_differing");
   s.accuracy_before = j.at("accuracy_before");
   s.accuracy_after_sft = j.at("accuracy_after_sft");
+  s.reward_first = j.at("reward_first");
+  s.reward_last = j.at("reward_last");
   s.seconds = j.at("seconds");
-  s.config_hash = j.at("config_hash");
+  for (const auto& [name, seconds] : kPhases) s.times.*seconds = j.at("times").at(name);
+  s.config = j.at("config").get<std::map<std::string, std::string>>();
   return s;
 }
 

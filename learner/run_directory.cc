@@ -15,7 +15,8 @@ namespace {
 namespace fs = std::filesystem;
 
 bool holds_run(const std::string& dir) {
-  return fs::exists(dir + "/metrics.jsonl") || fs::exists(dir + "/checkpoints");
+  return fs::exists(dir + "/metrics.jsonl") ||
+         (fs::exists(dir + "/checkpoints") && !fs::is_empty(dir + "/checkpoints"));
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include "shared/base/file.h"
 #include "shared/base/progress.h"
+#include "shared/model/inspect.h"
 
 namespace fulmen::learner {
 namespace {
@@ -17,12 +18,6 @@ using nlohmann::json;
 double value(const base::Metrics& m, const char* name) {
   const auto it = m.find(name);
   return it == m.end() ? 0 : it->second;
-}
-
-std::string grouped(int64_t n) {  // 1,234,567
-  std::string s = std::to_string(n);
-  for (int64_t i = static_cast<int64_t>(s.size()) - 3; i > 0; i -= 3) s.insert(static_cast<size_t>(i), ",");
-  return s;
 }
 
 void mean_max_min(base::Metrics& m, const std::string& name, const std::vector<double>& v) {
@@ -85,11 +80,11 @@ void report_step(int64_t step, std::span<const Episode> episodes, const Advantag
 
 std::string step_line(int64_t step, int64_t steps, const base::Metrics& m, double eta_s) {
   return fmt::format(
-      "step {:>3}/{}  reward {:.3f}  length {:.1f}  entropy {:.3f}  {} tok/s  bits {}/{}  corr {:.7g}  {:.1f} s{}",
-      step, steps, value(m, "critic/rewards/mean"), value(m, "response_length/mean"), value(m, "actor/entropy"),
-      base::format_count(value(m, "perf/throughput")), value(m, "numerics/bits_differing"),
+      "step {:>{}}/{}  reward {:.3f}  length {:>5.1f}  entropy {:.3f}  {:>6} tok/s  {}/{} differ  corr {:.7g}{}", step,
+      std::to_string(steps).size(), steps, value(m, "critic/rewards/mean"), value(m, "response_length/mean"),
+      value(m, "actor/entropy"), base::format_count(value(m, "perf/throughput")), value(m, "numerics/bits_differing"),
       value(m, "numerics/tokens_compared"), value(m, "training/rollout_actor_probs_pearson_corr"),
-      value(m, "timing_s/step"), step < steps ? "  eta " + base::format_duration(eta_s) : "");
+      step < steps ? fmt::format("  eta {}", base::format_duration(eta_s)) : "");
 }
 
 void write_episodes(const std::string& path, int64_t step, std::span<const Episode> episodes,
@@ -128,22 +123,23 @@ void write_episodes(const std::string& path, int64_t step, std::span<const Episo
   base::write_file_atomic(path, text);
 }
 
-void print_summary(const Summary& s) {
-  const PhaseTimes& t = s.times;
+void print_summary(const Summary& s, const RunState& run) {
+  const PhaseTimes& t = run.times;
   const auto row = [](const std::string& name, const std::string& text) { fmt::print("  {:<24}{}\n", name, text); };
-  fmt::print("\n{} finished in {}\n", s.run_dir, base::format_duration(s.seconds));
+  fmt::print("\n{} finished in {}\n", s.run_dir, base::format_duration(run.seconds));
   if (s.accuracy_after >= 0) {
     row("", fmt::format("{:>10}  {:>16}  {:>8}", "at start", "after cold start", "after RL"));
     row("held-out accuracy",
-        fmt::format("{:>10}  {:>16}  {:>8}   ({} problems, greedy)", accuracy_text(s.accuracy_before),
-                    accuracy_text(s.accuracy_after_sft), accuracy_text(s.accuracy_after), s.eval_problems));
+        fmt::format("{:>10}  {:>16}  {:>8}   ({} problems, greedy)", accuracy_text(run.accuracy_before),
+                    accuracy_text(run.accuracy_after_sft), accuracy_text(s.accuracy_after), s.eval_problems));
   }
-  if (s.steps > 0) {
+  if (run.step > 0) {
     row("reward",
-        fmt::format("{:.3f} in the first step, {:.3f} in the last of {}", s.reward_first, s.reward_last, s.steps));
-    row("generated", fmt::format("{} completions, {} tokens", grouped(s.episodes), grouped(s.tokens_generated)));
-    row("training = inference",
-        fmt::format("{} of {} tokens differ in any bit", grouped(s.bits_differing), grouped(s.tokens_compared)));
+        fmt::format("{:.3f} in the first step, {:.3f} in the last of {}", run.reward_first, run.reward_last, run.step));
+    row("generated", fmt::format("{} completions, {} tokens", model::with_commas(run.episodes),
+                                 model::with_commas(run.tokens_generated)));
+    row("training = inference", fmt::format("{} of {} tokens differ in any bit", model::with_commas(run.bits_differing),
+                                            model::with_commas(run.tokens_compared)));
   }
   row("time",
       fmt::format("cold start {}, generate {}, reward {}, update {}, weight sync {}, evaluate {}",
@@ -152,9 +148,9 @@ void print_summary(const Summary& s) {
   if (!s.export_dir.empty())
     row("exported", fmt::format("{} ({} parameters, M1-style Hugging Face directory)", s.export_dir,
                                 base::format_count(static_cast<double>(s.parameters))));
-  row("look at it", "fulmen report " + s.run_dir);
+  row("look at it", fmt::format("fulmen report {}", s.run_dir));
   if (!s.export_dir.empty())
-    row("talk to it", "fulmen generate --model " + s.export_dir + " --prompt '" + s.example_prompt + "'");
+    row("talk to it", fmt::format("fulmen generate --model {} --prompt '{}'", s.export_dir, s.example_prompt));
   std::fflush(stdout);
 }
 

@@ -12,6 +12,7 @@
 #include "learner/advantage.h"
 #include "learner/conductor.h"
 #include "learner/rl_update.h"
+#include "learner/run_checkpoint.h"
 #include "shared/base/metrics.h"
 
 namespace fulmen::learner {
@@ -25,18 +26,11 @@ std::string step_line(int64_t step, int64_t steps, const base::Metrics& m, doubl
 void write_episodes(const std::string& path, int64_t step, std::span<const Episode> episodes,
                     const std::vector<PromptRecord>& records, const model::Tokenizer& tokenizer, int limit);
 
-struct PhaseTimes {
-  double sft = 0, generate = 0, reward = 0, update = 0, sync = 0, eval = 0, other = 0;
-};
-
 struct Summary {
   std::string run_dir, export_dir, example_prompt;
-  double accuracy_before = -1, accuracy_after_sft = -1, accuracy_after = -1;
-  int64_t eval_problems = 0, steps = 0, episodes = 0, tokens_generated = 0, tokens_compared = 0, bits_differing = 0;
-  double reward_first = 0, reward_last = 0, seconds = 0;
-  int64_t parameters = 0;
-  PhaseTimes times;
+  double accuracy_after = -1;
+  int64_t eval_problems = 0, parameters = 0;
 };
-void print_summary(const Summary& s);  // the closing table, on stdout
+void print_summary(const Summary& s, const RunState& run);  // the closing table, on stdout
 
 }  // namespace fulmen::learner

@@ -37,7 +37,7 @@ class TrainRun {
     base::write_file_atomic(config_path_, base::to_yaml(config, false));
     train_data_ = make_dataset(config, Split::kTrain, *parts_.tokenizer);
     if (base::has_held_out_data(config)) eval_data_ = make_dataset(config, Split::kEval, *parts_.tokenizer);
-    state_.config_hash = base::config_hash(config);
+    state_.config = base::config_values(config);
     ranks_ = std::make_unique<Ranks>(config, config_path_, parts_.numerics, *parts_.trainer, parts_.ctx);
     if (start == Start::kResume) resume();
     const model::ModelCounts counts = model::count_model(parts_.weights->config());
@@ -52,6 +52,11 @@ class TrainRun {
 
   // until: the RL step to stop after. closes: then evaluate, export and print the table.
   void run(int64_t until, bool closes) {
+    if (closes) {
+      for (const std::string& key : changed_) base::warn("changed since the checkpoint: {}", key);
+      if (resumed_ && state_.step >= until)
+        base::info("step {} of {} was reached before; algorithm.steps=N would go on", state_.step, until);
+    }
     conductor_ = std::make_unique<Conductor>(config_, config_path_, run_id_of(config_.run.dir), parts_.numerics,
                                              *parts_.tokenizer, parts_.ctx);
     try {
@@ -65,7 +70,7 @@ class TrainRun {
       rl_steps(until, closes);
       if (closes) finish();
     } catch (const std::exception&) {
-      keep_last_step();
+      if (state_.weights_version > 0) keep_last_step();  // else the cold start had not begun
       throw;
     }
   }
@@ -77,14 +82,14 @@ class TrainRun {
       base::info("{} holds no checkpoint yet: starting from the beginning", config_.run.dir);
       return;
     }
-    const std::string hash = state_.config_hash;
+    const auto config = state_.config;
     ranks_->begin_load(std::filesystem::absolute(dir));
     state_ = load_run_checkpoint(dir, *parts_.trainer);
     parts_.weights->pack(parts_.ctx);
     parts_.trainer->check_ranks_agree();
     ranks_->end();
-    if (state_.config_hash != hash) base::warn("the config differs from the one of {}", dir);
-    state_.config_hash = hash;
+    changed_ = base::config_differences(state_.config, config);
+    state_.config = config;
     saved_step_ = state_.step;
     resumed_ = true;
     base::info("resumed from {}", dir);
@@ -111,13 +116,13 @@ class TrainRun {
   void publish() {
     const double begin = now_s();
     conductor_->publish(*parts_.weights, state_.weights_version);
-    times_.sync += now_s() - begin;
+    state_.times.sync += now_s() - begin;
   }
 
   double measure(const std::string& title, const std::string& file) {
     if (eval_data_ == nullptr || config_.eval.problems == 0) return -1;
     EvalResult r = evaluate(config_, *conductor_, *eval_data_, title);
-    times_.eval += r.seconds;
+    state_.times.eval += r.seconds;
     summary_.eval_problems = r.problems;
     write_episodes(config_.run.dir + "/episodes/" + file, state_.step, r.episodes, r.records, *parts_.tokenizer,
                    config_.log.episodes_per_step);
@@ -142,7 +147,7 @@ class TrainRun {
         });
       });
       progress.finish(fmt::format("loss {:.3f}", loss));
-      times_.sft = now_s() - begin;
+      state_.times.sft = now_s() - begin;
       ++state_.weights_version;
       publish();
       state_.accuracy_after_sft = measure("evaluate, after cold start", "eval_sft.jsonl");
@@ -213,7 +218,7 @@ class TrainRun {
           {static_cast<uint64_t>(n), static_cast<size_t>(i), records.back(), config_.algorithm.samples_per_prompt});
     }
     base::Progress progress(fmt::format("step {} generate", state_.step + 1),
-                            static_cast<int64_t>(P) * config_.algorithm.samples_per_prompt);
+                            static_cast<int64_t>(P) * config_.algorithm.samples_per_prompt, base::Progress::kNoEnd);
     return conductor_->run(jobs,
                            {.temperature = config_.rollout.temperature,
                             .max_new_tokens = config_.rollout.max_new_tokens,
@@ -226,7 +231,7 @@ class TrainRun {
 
   UpdateResult update_weights(std::span<Episode> episodes) {
     UpdateResult update;
-    base::Progress progress(fmt::format("step {} update", state_.step + 1), 1);
+    base::Progress progress(fmt::format("step {} update", state_.step + 1), 1, base::Progress::kNoEnd);
     on_all_ranks([&] {
       ranks_->begin_update(episodes);
       update = rl_update(config_, episodes, *parts_.trainer, [&](int64_t done, int64_t) {
@@ -320,12 +325,12 @@ class TrainRun {
     state_.tokens_generated += tokens;
     state_.tokens_compared += update.agreement.tokens();
     state_.bits_differing += update.agreement.bits_differing();
-    times_.generate += counts.generate_s, times_.reward += counts.score_wait_s;
-    times_.update += update.score_s + update.update_s;
+    state_.times.generate += counts.generate_s, state_.times.reward += counts.score_wait_s;
+    state_.times.update += update.score_s + update.update_s;
     const auto reward = m.find("critic/rewards/mean");
     const double mean = reward == m.end() ? 0 : reward->second;
-    if (summary_.steps++ == 0) summary_.reward_first = mean;
-    summary_.reward_last = mean;
+    if (state_.step == 1) state_.reward_first = mean;
+    state_.reward_last = mean;
   }
 
   void finish() {
@@ -339,13 +344,8 @@ class TrainRun {
     }
     summary_.run_dir = config_.run.dir;
     summary_.example_prompt = config_.data.task == "arithmetic" ? train_data_->record(0).prompt : "TEXT";
-    summary_.accuracy_before = state_.accuracy_before;
-    summary_.accuracy_after_sft = state_.accuracy_after_sft;
-    summary_.episodes = state_.episodes, summary_.tokens_generated = state_.tokens_generated;
-    summary_.tokens_compared = state_.tokens_compared, summary_.bits_differing = state_.bits_differing;
-    summary_.seconds = state_.seconds + (now_s() - start_time_ - counted_s_);
-    summary_.times = times_;
-    print_summary(summary_);
+    state_.seconds += now_s() - start_time_ - counted_s_;
+    print_summary(summary_, state_);
   }
 
   base::Config config_;
@@ -360,9 +360,9 @@ class TrainRun {
   ScoreHealth health_{config_.reward};
   RunState state_, done_;  // done_: after the last whole step, with done_updates_ updates
   int64_t done_updates_ = 0, saved_step_ = -1, tried_step_ = -1;
-  PhaseTimes times_;
   Summary summary_;
   bool resumed_ = false;
+  std::vector<std::string> changed_;  // keys, since the checkpoint that was resumed
 };
 
 }  // namespace

@@ -96,6 +96,11 @@ struct HttpService::State {
       pool.count(running, queued);
       answer(r, 200, {{"status", "ok"}, {"version", pool.version()}, {"running", running}, {"queued", queued}});
     });
+    // The library's default, SO_REUSEPORT, lets a second server share the port in silence.
+    server.set_socket_options([](socket_t socket) {
+      const int yes = 1;
+      setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    });
     port = options.port == 0 ? server.bind_to_any_port(options.host.c_str())
                              : (server.bind_to_port(options.host.c_str(), options.port) ? options.port : -1);
     FULMEN_CHECK(port > 0, fmt::format("cannot listen on {}:{}: in use, or not an address of this machine",

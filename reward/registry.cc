@@ -1,6 +1,6 @@
 #include "reward/registry.h"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <functional>
@@ -8,6 +8,7 @@
 
 #include "kernels/error.h"
 #include "reward/code/code_function.h"
+#include "reward/code/extract_code.h"
 #include "reward/function_spec.h"
 #include "reward/functions.h"
 #include "reward/guarded.h"
@@ -30,6 +31,12 @@ struct Entry {
   const char* usage;  // one line for --help
   std::unique_ptr<Function> (*make)(FunctionSpec& spec, const RewardOptions& options);
 };
+
+std::string unknown(const std::string& what, const std::string& name, const std::vector<std::string>& known) {
+  const std::string near = base::nearest(name, known);
+  return fmt::format("unknown {} {}{} (known: {})", what, name, near.empty() ? "" : ", did you mean " + near,
+                     fmt::join(known, ", "));
+}
 
 std::unique_ptr<Function> make_math_of(FunctionSpec& spec, const RewardOptions& options) {
   return math::make_math(spec.text("profile", options.profile));
@@ -76,13 +83,23 @@ std::unique_ptr<Function> make_python_of(FunctionSpec& spec, const RewardOptions
   return make_python(argument.substr(0, colon), argument.substr(colon + 1), python);
 }
 
+// The sandbox knows these four and those of profiles; asking it would take a process before the first record.
+void check_language(const std::string& word) {
+  const std::vector<std::string> known{"python", "c", "cpp", "shell"};
+  FULMEN_CHECK(std::count(known.begin(), known.end(), language_name(word)) != 0, unknown("language", word, known));
+}
+
 std::unique_ptr<Function> make_code_of(FunctionSpec& spec, const RewardOptions& options) {
   CodeOptions code;
   code.language = spec.text("language", options.language);
+  const std::string file = spec.text("profile", "");
+  if (!file.empty())
+    code.profiles.push_back(file);  // it may define languages of its own
+  else if (!code.language.empty())
+    check_language(code.language);
   code.cpu_s = spec.number("cpu_s", 0, 0, 86400);
   code.memory_mb = spec.number("memory_mb", 0, 0, 1 << 22);
   code.cgroup = spec.text("cgroup", "auto");
-  if (const std::string file = spec.text("profile", ""); !file.empty()) code.profiles.push_back(file);
   return make_code(code);
 }
 
@@ -149,15 +166,10 @@ const Entry* find_entry(const std::string& name) {
   return at == std::end(kEntries) ? nullptr : at;
 }
 
-std::string unknown(const std::string& what, const std::string& name) {
+std::string unknown_entry(const std::string& what, const std::string& name) {
   std::vector<std::string> names;
-  std::string all;
-  for (const Entry& e : kEntries) {
-    names.push_back(e.name);
-    all += (all.empty() ? "" : ", ") + names.back();
-  }
-  const std::string near = base::nearest(name, names);
-  return fmt::format("unknown {} {}{} (known: {})", what, name, near.empty() ? "" : ", did you mean " + near, all);
+  for (const Entry& e : kEntries) names.push_back(e.name);
+  return unknown(what, name, names);
 }
 
 Weighted make_one(const std::string& text, const RewardOptions& options);
@@ -191,7 +203,7 @@ Weighted make_one(const std::string& text, const RewardOptions& options) {
   FunctionSpec spec(text);
   if (spec.name() == "auto") return {std::make_unique<ByKind>(options), spec.weight()};
   const Entry* entry = find_entry(spec.name());
-  FULMEN_CHECK(entry != nullptr, unknown("reward function", spec.name()));
+  FULMEN_CHECK(entry != nullptr, unknown_entry("reward function", spec.name()));
   RewardOptions own = options;
   own.deadline_ms = static_cast<int>(spec.number("deadline_ms", options.deadline_ms, 1, 1 << 30));
   own.memory_bytes =
@@ -223,7 +235,7 @@ std::string function_usage() {
 std::string function_of_kind(const std::string& kind, const std::string& data_source) {
   if (is_logic_kind(kind) || data_source.starts_with("logic/")) return "logic";
   if (!kind.empty()) {
-    FULMEN_CHECK(find_entry(kind) != nullptr, unknown("kind", kind));
+    FULMEN_CHECK(find_entry(kind) != nullptr, unknown_entry("kind", kind));
     return kind;
   }
   if (data_source.empty()) return "math";

@@ -14,6 +14,7 @@
 #include "shared/base/log.h"
 #include "shared/base/progress.h"
 #include "shared/model/checkpoint.h"
+#include "shared/model/checkpoint_reader.h"
 
 namespace fulmen::rollout {
 namespace {
@@ -32,11 +33,6 @@ const char* finish_text(Finish f) {
       return "aborted";
   }
   return "?";
-}
-
-bool has_weights(const std::string& path) {
-  return fs::is_directory(path) &&
-         (fs::exists(path + "/model.safetensors.index.json") || fs::exists(path + "/model.safetensors"));
 }
 
 // Sequences of exactly the length asked for, as many at once as the budget holds, but at least one.
@@ -101,7 +97,7 @@ LoadedModel load_model(const base::Config& config, kernels::Context& ctx) {
   LoadedModel m;
   m.tokenizer = model::load_tokenizer(config.model.tokenizer);
   m.weights = std::make_unique<model::Weights>(model::load_model_config(config.model.path), dtype);
-  if (has_weights(config.model.path)) {
+  if (model::has_weights(config.model.path)) {
     base::Progress progress("loading " + config.model.path, static_cast<int64_t>(m.weights->num_tensors()));
     model::load_checkpoint(config.model.path, *m.weights,
                            {[&](int64_t done, int64_t, const std::string& name) { progress.update(done, name); }});

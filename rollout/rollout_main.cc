@@ -11,6 +11,7 @@
 #include "rollout/worker.h"
 #include "shared/base/log.h"
 #include "shared/base/program.h"
+#include "shared/model/model_config.h"
 
 namespace {
 
@@ -40,20 +41,32 @@ void declare(CLI::App& app, WorkerArguments& a) {
 
 void declare(CLI::App& app, GenerateArguments& a) {
   auto* from = app.add_option_group("model");
-  from->add_option("--model", a.model, "directory with config.json and safetensors");
+  from->add_option("--model", a.model, "directory with config.json and safetensors, a run, or one of its checkpoints");
   from->add_option("--config", a.config,
                    "YAML file of a run: its tokenizer, template and dtypes, and its model unless --model is given");
   from->require_option(1, 2);
   app.add_option("--tokenizer", a.tokenizer, "byte, a tokenizer.json or its directory (default: the model's)");
-  app.add_option("--prompt", a.prompt, "text; without it standard input is read to its end");
+  app.add_option("--prompt", a.prompt, "text; without it standard input is read to its end, less a last newline");
   auto& s = a.settings;
-  app.add_option("--max-new-tokens", s.max_new_tokens, "length limit of a completion")->capture_default_str();
-  app.add_option("--temperature", s.sampling.temperature, "0 takes the likeliest token")->capture_default_str();
-  app.add_option("--top-p", s.sampling.top_p, "smallest set of this mass")->capture_default_str();
-  app.add_option("--top-k", s.sampling.top_k, "only the k likeliest; 0 = all")->capture_default_str();
-  app.add_option("--min-p", s.sampling.min_p, "relative to the likeliest; 0 = all")->capture_default_str();
+  app.add_option("--max-new-tokens", s.max_new_tokens, "length limit of a completion")
+      ->check(CLI::Range(1, 1 << 30))
+      ->capture_default_str();
+  app.add_option("--temperature", s.sampling.temperature, "0 takes the likeliest token")
+      ->check(CLI::Range(0.0, 100.0))
+      ->capture_default_str();
+  app.add_option("--top-p", s.sampling.top_p, "smallest set of this mass")
+      ->check(CLI::Range(1e-6, 1.0))
+      ->capture_default_str();
+  app.add_option("--top-k", s.sampling.top_k, "only the k likeliest; 0 = all")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_option("--min-p", s.sampling.min_p, "relative to the likeliest; 0 = all")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
   app.add_option("--seed", s.seed, "same seed, same text")->capture_default_str();
-  app.add_option("--samples", a.samples, "completions of the prompt")->capture_default_str();
+  app.add_option("--samples", a.samples, "completions of the prompt")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
   app.add_option("--stop", a.stop, "text that ends a completion; may be given again")->allow_extra_args(false);
   app.add_option("OVERRIDES", a.overrides, "key=value of the configuration, e.g. rollout.threads=2");
 }
@@ -85,7 +98,11 @@ int run_worker(const WorkerArguments& a) {
 int run_generate(GenerateArguments a) {
   if (!a.model.empty()) {
     a.overrides.insert(a.overrides.begin(), "model.path=" + a.model);
-    if (a.tokenizer.empty() && std::filesystem::exists(a.model + "/tokenizer.json")) a.tokenizer = a.model;
+    const std::string directory = model::weights_directory(a.model);
+    if (a.tokenizer.empty() && std::filesystem::exists(directory + "/tokenizer.json")) a.tokenizer = directory;
+    if (a.tokenizer.empty() && a.config.empty())
+      base::warn("{} holds no tokenizer.json: text is taken as bytes unless --tokenizer or --config says otherwise",
+                 directory);
   }
   if (!a.tokenizer.empty()) a.overrides.push_back("model.tokenizer=" + a.tokenizer);
   const base::Config config = base::load_config(a.config, a.overrides);
@@ -94,7 +111,10 @@ int run_generate(GenerateArguments a) {
   options.settings.stop = a.stop.empty() ? config.rollout.stop : a.stop;
   options.settings.repetition_window = config.rollout.repetition_window;
   options.settings.repetition_prob = config.rollout.repetition_prob;
-  if (a.prompt.empty()) options.prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
+  if (a.prompt.empty()) {
+    options.prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
+    if (options.prompt.ends_with('\n')) options.prompt.pop_back();  // echo and editors write one
+  }
   kernels::ThreadPool pool(threads_of(config));
   kernels::Device device(device_of(config), pool);
   kernels::Context& ctx = device.context();

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
 #include <limits>
 #include <set>
 
@@ -213,6 +214,32 @@ Setting read_override(const std::string& argument) {
   return s;
 }
 
+// `text` as written in a file of `directory`: seen from the working directory, or else from the file's own.
+void look_beside(const std::filesystem::path& directory, std::string& text) {
+  if (text.empty() || std::filesystem::path(text).is_absolute() || std::filesystem::exists(text)) return;
+  const std::filesystem::path beside = directory / text;
+  if (std::filesystem::exists(beside)) text = beside.lexically_normal();
+}
+
+// python:FILE:FUNCTION and c:FILE, with options in brackets and =WEIGHT behind.
+void look_beside_function(const std::filesystem::path& directory, std::string& function) {
+  for (const std::string kind : {"python:", "c:"}) {
+    if (!function.starts_with(kind)) continue;
+    const size_t end = std::min(function.find_first_of(":(=", kind.size()), function.size());
+    std::string file = function.substr(kind.size(), end - kind.size());
+    look_beside(directory, file);
+    function = kind + file + function.substr(end);
+  }
+}
+
+void look_beside_file(const std::filesystem::path& directory, Config& c) {
+  for (std::string* path :
+       {&c.model.path, &c.model.tokenizer, &c.data.train, &c.data.eval, &c.sft.data, &c.reward.golden})
+    look_beside(directory, *path);
+  for (MixEntry& source : c.data.mix) look_beside(directory, source.file);
+  for (std::string& function : c.reward.functions) look_beside_function(directory, function);
+}
+
 // Edits (insert, delete, replace, swap of neighbours) that turn a into b.
 size_t edit_distance(const std::string& a, const std::string& b) {
   std::vector<std::vector<size_t>> d(a.size() + 1, std::vector<size_t>(b.size() + 1));
@@ -251,6 +278,7 @@ Config load_config(const std::string& path, const std::vector<std::string>& over
   for (const Key& key : keys) c.origin[key.name] = "default";
   if (!path.empty()) {
     for (const Setting& s : read_settings(path)) apply(s, keys, c);
+    look_beside_file(std::filesystem::path(path).parent_path(), c);
   }
   for (const std::string& argument : overrides) apply(read_override(argument), keys, c);
   check_config(c);

@@ -166,8 +166,9 @@ struct Config {
   std::map<std::string, std::string> origin;  // key -> "default", "FILE:LINE" or "command line"
 };
 
-// path may be empty (defaults only). overrides: "key.path=value", lists as [a, "b c"] or a,b. Relative paths in the
-// file are taken from the working directory. Also runs check_config.
+// path may be empty (defaults only). overrides: "key.path=value", lists as [a, "b c"] or a,b. A relative path of
+// something to read is seen from the working directory; one written in the file that is not there is looked for beside
+// the file. run.dir is always seen from the working directory. Also runs check_config.
 Config load_config(const std::string& path, const std::vector<std::string>& overrides);
 
 // What must hold for any use of a Config; throws ConfigError "KEY: got, want, why [origin]".
@@ -181,7 +182,11 @@ void validate_for_sft(const Config& c);  // `fulmen sft`: a model, worked exampl
 std::string to_yaml(const Config& c,
                     bool with_origin);     // all keys; with_origin adds "# from ..." comments (--print-config)
 std::string config_hash(const Config& c);  // hex xxh3-128 of to_yaml(c, false) without run.dir: same run, same hash
-std::string config_help();                 // one line a key: type, default, range, sentence
+// Every key with its value as YAML, without run.dir; and "optimizer.lr: LEFT | RIGHT" for each that differs.
+std::map<std::string, std::string> config_values(const Config& c);
+std::vector<std::string> config_differences(const std::map<std::string, std::string>& left,
+                                            const std::map<std::string, std::string>& right);
+std::string config_help();  // one line a key: type, default, range, sentence
 
 // "2..4" or "3" -> (2, 4), (3, 3); nullopt for anything else.
 std::optional<std::pair<int, int>> parse_range(const std::string& text);

@@ -37,6 +37,25 @@ std::string config_hash(const Config& c) {
   return hex(digest128(text.data(), text.size()));
 }
 
+std::map<std::string, std::string> config_values(const Config& c) {
+  Config copy = c;
+  std::map<std::string, std::string> values;
+  for (const Key& key : visit_config(copy)) values[key.name] = value_of(key);
+  values.erase("run.dir");
+  return values;
+}
+
+std::vector<std::string> config_differences(const std::map<std::string, std::string>& left,
+                                            const std::map<std::string, std::string>& right) {
+  std::vector<std::string> differences;
+  for (const auto& [name, value] : left) {
+    const auto other = right.find(name);
+    if (other == right.end() || other->second != value)
+      differences.push_back(fmt::format("{}: {} | {}", name, value, other == right.end() ? "absent" : other->second));
+  }
+  return differences;
+}
+
 std::string config_help() {
   Config defaults;
   std::string text;

@@ -43,8 +43,13 @@ size_t bytes_for_columns(const std::string& text, size_t columns) {
 
 }  // namespace
 
-Progress::Progress(std::string title, int64_t total)
-    : title_(std::move(title)), total_(total), tty_(isatty(STDERR_FILENO) == 1), start_(Clock::now()), last_(start_) {}
+Progress::Progress(std::string title, int64_t total, End end)
+    : title_(std::move(title)),
+      total_(total),
+      end_(end),
+      tty_(isatty(STDERR_FILENO) == 1),
+      start_(Clock::now()),
+      last_(start_) {}
 
 Progress::~Progress() { finish(); }
 
@@ -73,7 +78,7 @@ void Progress::finish(const std::string& detail) {
   if (finished_) return;
   finished_ = true;
   const double elapsed = seconds_since(start_);
-  const bool worth_a_line = elapsed >= kWorthALineSeconds || !detail.empty();
+  const bool worth_a_line = end_ == kEndLine && (elapsed >= kWorthALineSeconds || !detail.empty());
   if (tty_ && shown_) fmt::print(stderr, "\r\033[K");
   if (worth_a_line) {
     fmt::print(stderr, "{}: {}{}{}\n", title_, detail, detail.empty() ? "" : ", ", format_duration(elapsed));

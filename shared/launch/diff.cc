@@ -19,31 +19,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<std::string> lines_of(const std::string& text) {
-  std::vector<std::string> lines;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = text.find('\n', begin);
-    lines.push_back(text.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return lines;
-}
-
 std::string compare_configurations(const std::string& a, const std::string& b) {
-  const auto yaml = [](const std::string& dir) {
-    base::Config c = base::load_config(dir + "/config.resolved.yaml", {});
-    c.run.dir.clear();
-    return lines_of(base::to_yaml(c, false));
+  const auto values = [](const std::string& dir) {
+    return base::config_values(base::load_config(dir + "/config.resolved.yaml", {}));
   };
-  const auto left = yaml(a), right = yaml(b);  // the same keys in the same order
-  std::string text, section;
-  for (size_t i = 0; i < left.size(); ++i) {
-    if (left[i][0] != ' ') section = left[i].substr(0, left[i].find(':'));
-    if (left[i] == right[i]) continue;
-    const size_t colon = left[i].find(':');
-    text += fmt::format("configuration  {}.{}: {} | {}\n", section, left[i].substr(2, colon - 2),
-                        left[i].substr(colon + 2), right[i].substr(colon + 2));
-  }
+  std::string text;
+  for (const std::string& difference : base::config_differences(values(a), values(b)))
+    text += "configuration  " + difference + "\n";
   return text.empty() ? "configuration  the same (run.dir aside)\n" : text;
 }
 

@@ -78,7 +78,7 @@ int run_words(const Words& words, const std::string& directory) {
   if (words.empty() || words[0] == "--help" || words[0] == "-h") return print(front_help(directory));
   if (words[0] == "--version") return print("fulmen " FULMEN_VERSION "\n");
   if (words[0] == "help") {
-    if (words.size() == 1) return print(front_help(directory));
+    if (words.size() == 1 || words[1] == "--help" || words[1] == "-h") return print(front_help(directory));
     if (words[1] == "config") return print(base::config_help());
     const Verb* verb = find_verb(words[1]);
     if (verb == nullptr) reject_verb(words[1]);

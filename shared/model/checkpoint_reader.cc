@@ -66,14 +66,13 @@ struct CheckpointReader::Catalog {
   }
 };
 
-std::string weights_directory(const std::string& dir) {
-  const bool nested = !fs::exists(dir + "/config.json") && fs::exists(dir + "/model/config.json");
-  return nested ? dir + "/model" : dir;
+bool has_weights(const std::string& given) {
+  const std::string dir = weights_directory(given);
+  return fs::exists(dir + kIndex) || fs::exists(dir + kSingle);
 }
 
-bool has_weights(const std::string& dir) { return fs::exists(dir + kIndex) || fs::exists(dir + kSingle); }
-
-CheckpointReader::CheckpointReader(const std::string& dir, const ModelConfig& config) : specs_(tensor_specs(config)) {
+CheckpointReader::CheckpointReader(const std::string& given, const ModelConfig& config) : specs_(tensor_specs(config)) {
+  const std::string dir = weights_directory(given);
   Catalog catalog;
   const bool indexed = fs::exists(dir + kIndex);
   catalog.where = dir + (indexed ? kIndex : kSingle);

@@ -17,7 +17,7 @@ namespace fulmen::model {
 class CheckpointReader {
  public:
   // Throws Error naming file and tensor: missing shard, missing or unexpected tensor, wrong shape, truncated file.
-  CheckpointReader(const std::string& dir, const ModelConfig& config);
+  CheckpointReader(const std::string& dir /* or what weights_directory() knows */, const ModelConfig& config);
 
   const std::vector<TensorSpec>& specs() const { return specs_; }
   StoredDType dtype(size_t i) const { return places_[i].tensor->dtype; }
@@ -46,10 +46,7 @@ class CheckpointReader {
   std::vector<std::string> skipped_;
 };
 
-// dir, or dir/model when only that has a config.json: a checkpoint of a run keeps its weights there.
-std::string weights_directory(const std::string& dir);
-
-// True if dir holds an index or a single weights file.
+// True if weights_directory(dir) holds an index or a single weights file.
 bool has_weights(const std::string& dir);
 
 }  // namespace fulmen::model

@@ -291,9 +291,20 @@ ModelConfig parse_model_config(const std::string& json, const std::string& where
   return c;
 }
 
+std::string weights_directory(const std::string& path) {
+  namespace fs = std::filesystem;
+  if (!fs::is_directory(path) || fs::exists(path + "/config.json")) return path;
+  for (const char* inside : {"/model", "/export"})
+    if (fs::exists(path + inside + "/config.json")) return path + inside;
+  FULMEN_CHECK(
+      !fs::exists(path + "/checkpoints"),
+      path + ": a run that has not exported yet: want one of its checkpoints, " + path + "/checkpoints/step_N");
+  return path;
+}
+
 ModelConfig load_model_config(const std::string& path) {
   const bool directory = std::filesystem::is_directory(path);
-  const std::string file = directory ? path + "/config.json" : path;
+  const std::string file = directory ? weights_directory(path) + "/config.json" : path;
   return parse_model_config(base::read_file(file), file);
 }
 

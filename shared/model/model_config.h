@@ -34,7 +34,10 @@ struct ModelConfig {
 // code ignores it, but the weights were trained with it. Throws Error naming file, key, got, want, also for features
 // that are not computed here.
 ModelConfig parse_model_config(const std::string& json, const std::string& where);
-ModelConfig load_model_config(const std::string& path);  // a config.json or a directory that holds one
+// Where `path` keeps its config.json: itself, or its model/ (a checkpoint of a run) or export/ (a run) when only that
+// has one.
+std::string weights_directory(const std::string& path);
+ModelConfig load_model_config(const std::string& path);  // a config.json, or a directory as above
 std::string model_config_json(const ModelConfig& c);     // M1 keys, ready for export
 
 struct TensorSpec {

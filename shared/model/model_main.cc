@@ -32,7 +32,8 @@ struct Inspect {
   bool tensors = false, quick = false;
 
   void declare(CLI::App& app) {
-    app.add_option("PATH", path, "a config.json, a directory with one and perhaps weights, or a run's checkpoint")
+    app.add_option("PATH", path,
+                   "a config.json, a directory with one and perhaps weights, a run, or one of its checkpoints")
         ->required();
     app.add_flag("--tensors", tensors, "list every tensor by name instead of groups");
     app.add_flag("--no-digests", quick, "check names and shapes only; do not read the weights");
@@ -51,7 +52,8 @@ struct Copy {
 
   void declare(CLI::App& app, const std::string& standard) {
     dtype = standard;
-    app.add_option("SRC", from, "Hugging Face directory: config.json and safetensors, original or native names")
+    app.add_option("SRC", from,
+                   "config.json and safetensors, original or native names; or a run, or one of its checkpoints")
         ->required();
     app.add_option("DST", to, "directory to write; a checkpoint that is there is replaced once the new one is verified")
         ->required();

@@ -114,6 +114,9 @@ std::unique_ptr<Tokenizer> load_tokenizer(const std::string& spec) {
     const std::string path = spec.substr(m1.size());
     return std::make_unique<BpeTokenizer>(parse_m1_merges(base::read_file(path), path));
   }
+  FULMEN_CHECK(fs::exists(spec), "tokenizer: got " + spec +
+                                     ", which does not exist; want byte, a tokenizer.json, a directory with one, or "
+                                     "m1:MERGES_TXT");
   const std::string path = fs::is_directory(spec) ? spec + "/tokenizer.json" : spec;
   BpeDescription description = parse_tokenizer_json(base::read_file(path), path);
   const fs::path config = fs::path(path).parent_path() / "tokenizer_config.json";

@@ -193,11 +193,15 @@ TEST_F(RunCheckpoint, TrainingGoesOnToTheSameBits) {
   train(*first.trainer, 3);
   RunState state;
   state.step = 3, state.weights_version = 4, state.accuracy_before = 0.25;
+  state.times.update = 1.5, state.reward_last = 0.75, state.config = {{"run.seed", "7"}};
   save_run_checkpoint(dir_, state, *first.trainer, 2);
   const RunState loaded = load_run_checkpoint(newest_run_checkpoint(dir_), *second.trainer);
   second.weights.pack(second.ctx);
   EXPECT_EQ(loaded.step, 3);
   EXPECT_EQ(loaded.accuracy_before, 0.25);
+  EXPECT_EQ(loaded.times.update, 1.5);
+  EXPECT_EQ(loaded.reward_last, 0.75);
+  EXPECT_EQ(loaded.config, state.config);
   train(*second.trainer, 2);
   EXPECT_EQ(second.weights.root_digest(), straight.weights.root_digest());
 }

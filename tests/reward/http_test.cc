@@ -134,6 +134,13 @@ TEST_F(HttpTest, TenTimesTheLoadThatFitsLosesNothing) {
   EXPECT_EQ(scored, 1600);
 }
 
+TEST_F(HttpTest, APortInUseIsAnErrorNotShared) {
+  start();
+  HttpServiceOptions second;
+  second.port = service_->port();
+  EXPECT_THROW(HttpService(second, *pool_, *shared_), Error);
+}
+
 TEST_F(HttpTest, FunctionOverHttpSpeaksAllThreeForms) {
   start();
   Record right, wrong;

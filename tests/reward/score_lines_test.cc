@@ -170,29 +170,25 @@ TEST(MakeReward, ReasoningIsCutForWhoeverDoesNotWantIt) {
   EXPECT_EQ(v.at(2)["verdict"], "unparsable");
 }
 
+std::string text(const std::string& spec) {  // the error, or ""
+  try {
+    make_reward({spec});
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "";
+}
+
 TEST(MakeReward, OptionsOfAFunctionAreChecked) {
-  auto text = [](const std::string& spec) -> std::string {
-    try {
-      make_reward({spec});
-    } catch (const Error& e) {
-      return e.what();
-    }
-    return "";
-  };
   EXPECT_EQ(text("math(profile=strict)=2"), "");
   EXPECT_NE(text("math(profil=strict)").find("did you mean profile"), std::string::npos) << text("math(profil=strict)");
   EXPECT_NE(text("math(deadline_ms=soon)").find("want a number"), std::string::npos);
+  EXPECT_EQ(text("code(language=c++)"), "");
+  EXPECT_EQ(text("code(language=cobol profile=no.yaml)"), "code: cannot read profile no.yaml");  // it may define cobol
+  EXPECT_EQ(text("code(language=pythn)"), "unknown language pythn, did you mean python (known: python, c, cpp, shell)");
 }
 
 TEST(MakeReward, UnknownNamesAndBadSpecsAreErrors) {
-  auto text = [](const std::string& spec) -> std::string {
-    try {
-      make_reward({spec});
-    } catch (const Error& e) {
-      return e.what();
-    }
-    return "";
-  };
   EXPECT_NE(text("maths").find("did you mean math"), std::string::npos) << text("maths");
   EXPECT_NE(text("python:only_file.py").find("python:FILE.py:FUNCTION"), std::string::npos);
   EXPECT_NE(text("math=nan").find("finite"), std::string::npos);

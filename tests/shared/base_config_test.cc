@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <functional>
 #include <regex>
 
@@ -52,6 +53,30 @@ TEST_F(ConfigTest, UnknownKeyNamesTheNearestOneAndItsPlace) {
             "unknown key rollot.workers, did you mean rollout.workers? [command line]");
   EXPECT_EQ(rejects("", {"ratio_max=2"}), "unknown key ratio_max, did you mean algorithm.ratio_max? [command line]");
   EXPECT_EQ(rejects("", {"zzzzzzzz.qqqqqqqqqqqq=2"}), "unknown key zzzzzzzz.qqqqqqqqqqqq [command line]");
+}
+
+TEST_F(ConfigTest, APathInAFileIsSeenFromTheWorkingDirectoryOrElseFromTheFile) {
+  namespace fs = std::filesystem;
+  const std::string dir = testing::TempDir() + "fulmen_beside_" + std::to_string(::getpid());
+  fs::create_directories(dir + "/models/tiny");
+  write_file_atomic(dir + "/reward.py", "");
+  path_ = dir + "/x.yaml";
+  const std::string yaml =
+      "run: {dir: models/tiny}\nmodel: {path: models/tiny, tokenizer: byte}\nreward: {functions: [math, "
+      "\"python:reward.py:f(memory_mb=9)=2\"]}\n";
+  const Config c = load(yaml);
+  EXPECT_EQ(c.model.path, dir + "/models/tiny");
+  EXPECT_EQ(c.model.tokenizer, "byte");
+  EXPECT_EQ(c.run.dir, "models/tiny");  // written, not read
+  EXPECT_EQ(c.reward.functions[1], "python:" + dir + "/reward.py:f(memory_mb=9)=2");
+  EXPECT_EQ(load(yaml, {"model.path=models/tiny"}).model.path, "models/tiny");
+  EXPECT_EQ(load("model: {path: no/such}\n").model.path, "no/such");
+
+  const fs::path before = fs::current_path();
+  fs::current_path(dir);
+  EXPECT_EQ(load(yaml).model.path, "models/tiny");
+  fs::current_path(before);
+  fs::remove_all(dir);
 }
 
 TEST_F(ConfigTest, AMixOfSourcesIsReadPrintedAndReadAgain) {

@@ -41,7 +41,7 @@ echo "equal: a reward service killed in a step"
 
 # a worker that cannot run with this configuration is named with what it said, and not started again and again
 start broken "reward.functions=[python:no_such.py:reward]"
-ends broken 1 'error: reward-0 cannot run .*no_such.py'
+ends broken 2 'error: reward-0: .*no_such.py'
 
 # the disk is full while a checkpoint is written: the one before stays, and the run resumes from it
 train full algorithm.steps=2
