@@ -91,7 +91,7 @@ __attribute__((noinline)) void output_row(const float* q, const float* k, const 
         constexpr int N = decltype(strip)::value;
         Accumulators<1, N> acc;
         clear(acc);
-        const VecOperand<float> columns{state + c * kLanes, D, kLanes};
+        const VecOperand<float> columns{state ? state + c * kLanes : nullptr, D, kLanes};
         if (c == 0) {
           Accumulators<1, P> scores;
           clear(scores);
