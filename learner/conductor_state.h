@@ -98,8 +98,8 @@ struct Conductor::State {
   void on_verdict(Worker& w, const wire::Verdict& v);
   void on_weights_ready(Worker& w, const wire::WeightsReady& r);
   void announce(Worker& w, const wire::WeightsGroup* in_group = nullptr);
-  void broadcast_weights();
-  void share_weights();
+  void broadcast_weights(const model::Weights& weights);
+  void share_weights(const model::Weights& weights);
   void issue();
   void issue_group(Worker& w, uint64_t id);
   void issue_scores();

@@ -35,8 +35,8 @@ void Conductor::publish(const model::Weights& weights, uint64_t version) {
   s.version = version;
   base::debug("weights version {} published by {}: {} bytes, root {}", version, s.manifest->transport(),
               s.manifest->total_bytes(), wire::root_text(*s.manifest));
-  if (s.config.sync.transport == "nccl") return s.broadcast_weights();
-  if (s.manifest->transport() == "ipc") s.share_weights();
+  if (s.config.sync.transport == "nccl") return s.broadcast_weights(weights);
+  if (s.manifest->transport() == "ipc") s.share_weights(weights);
   for (Worker& w : s.workers)
     if (w.role == "rollout" && w.connected) s.announce(w);
 }
@@ -60,8 +60,8 @@ void Conductor::rest() {
   }
 }
 
-// All of it is on the GPU when this returns: other processes do not wait for our stream.
-void Conductor::State::share_weights() {
+// From where the learner packed it. All of it is there when this returns: other processes do not wait for our stream.
+void Conductor::State::share_weights(const model::Weights& weights) {
   const auto bytes = static_cast<size_t>(manifest->total_bytes());
   try {
     if (shared_image == nullptr || bytes != shared_bytes) {
@@ -70,11 +70,10 @@ void Conductor::State::share_weights() {
       shared_image = kernels::allocate_shared(bytes, shared_name, ctx);
       shared_bytes = bytes;
     }
-    auto* to = static_cast<uint8_t*>(shared_image.get());
-    publisher.broadcast([&](void* data, uint64_t piece) {
-      kernels::copy_in(to, data, piece, ctx);
-      to += piece;
-    });
+    auto* const to = static_cast<uint8_t*>(shared_image.get());
+    const std::vector<uint64_t> offset = wire::image_offsets(*manifest);
+    for (size_t i = 0; i < offset.size(); ++i)
+      kernels::copy_within(to + offset[i], weights.departing(i), manifest->tensors(static_cast<int>(i)).bytes(), ctx);
     kernels::synchronize(ctx);
   } catch (const Error& e) {
     shared_image = {};
@@ -98,9 +97,10 @@ void Conductor::State::announce(Worker& w, const wire::WeightsGroup* in_group) {
   send(w, m);
 }
 
+// From where the learner packed them to where the workers' kernels read them, GPU to GPU; digests are of what arrives.
 // The group is made anew when other workers are there than last time. When it breaks, each worker says that it has not
 // got the version and gets it over the sockets.
-void Conductor::State::broadcast_weights() {
+void Conductor::State::broadcast_weights(const model::Weights& weights) {
   std::vector<Worker*> members;
   std::string names;
   for (Worker& w : workers) {
@@ -134,11 +134,10 @@ void Conductor::State::broadcast_weights() {
                                           .timeout_ms = config.sync.timeout_s * 1000,
                                           .while_waiting = all_live},
                                          {.ctx = &ctx});
-    std::string piece;
-    publisher.broadcast([&](void* data, uint64_t bytes) {
-      piece.assign(static_cast<const char*>(data), bytes);
-      sync_group->broadcast(piece, 0);
-    });
+    std::vector<collective::DeviceBytes> pieces;
+    for (size_t i = 0; i < weights.num_tensors(); ++i)
+      pieces.push_back({const_cast<void*>(weights.departing(i)), manifest->tensors(static_cast<int>(i)).bytes()});
+    sync_group->broadcast_on_device(pieces, 0);
   } catch (const Error& e) {
     sync_group.reset();
     sync_members.clear();
@@ -154,11 +153,15 @@ void Conductor::State::on_weights_ready(Worker& w, const wire::WeightsReady& r) 
     w.refused_weights = 0;
     return;
   }
+  if (r.version() != version) {  // replaced while it was read: the newer one has been announced
+    base::debug("{} did not take weights version {}: {}", w.name, r.version(), r.detail());
+    return;
+  }
   base::warn("{} refused weights version {}: {}", w.name, r.version(), r.detail());
   FULMEN_CHECK(++w.refused_weights <= 3,
                w.name + " refused weights version " + std::to_string(r.version()) + " three times: " + r.detail());
   w.by_sockets = true;
-  if (r.version() == version) announce(w);
+  announce(w);
 }
 
 }  // namespace fulmen::learner

@@ -164,8 +164,13 @@ void Trainer::score(std::span<const Sequence> sequences, float inv_temperature, 
   for (TargetScores& s : scores) out.push_back(std::move(s.logprob));
 }
 
-// The collective works on host memory; where the gradients are not there, they travel through it.
+// Where the gradients are on a GPU and the collective works on host memory, they travel through it.
 void Trainer::sum_over_ranks(const std::vector<model::Gradients*>& parts, const std::vector<int>& counts) {
+  if (ranks_->reaches_device()) {
+    std::vector<const float*> data;
+    for (model::Gradients* g : parts) data.push_back(g->all().data());
+    return ranks_->sum_in_order_on_device(data, counts, grads_->all().data(), grads_->all().size());
+  }
   std::vector<std::span<const float>> spans;
   if (kernels::host_memory(ctx_)) {
     for (model::Gradients* g : parts) spans.push_back(g->all());

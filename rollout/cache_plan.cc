@@ -38,12 +38,14 @@ void check_device_memory(const CachePlan& plan, int64_t slot_bytes, int64_t page
   const int64_t caches = plan.slots * slot_bytes + plan.pages * page_bytes, logits = plan.slots * vocab_size * 4;
   const auto most = static_cast<int64_t>(std::min<size_t>(bytes_free, INT64_MAX / 2) / 10 * 9) - logits;
   constexpr int64_t kMiB = 1 << 20;
+  const int64_t sequences = (most + logits) / 2 / (vocab_size * 4);  // whose logits leave half of it for caches
   FULMEN_CHECK(
       caches <= most,
       fmt::format("rollout.memory_mb: the caches take {} MiB and logits {} MiB, the device has {} MiB free; {}",
                   caches / kMiB, logits / kMiB, bytes_free / kMiB,
-                  most >= kMiB ? fmt::format("lower rollout.memory_mb to {}", most / kMiB)
-                               : "lower rollout.max_sequences, or free the device"));
+                  most >= kMiB     ? fmt::format("lower rollout.memory_mb to {}", most / kMiB)
+                  : sequences >= 1 ? fmt::format("lower rollout.max_sequences to {}", sequences)
+                                   : "other processes leave too little of it: free the device"));
 }
 
 PagePool::PagePool(int64_t pages) : holders_(static_cast<size_t>(pages), 0) {

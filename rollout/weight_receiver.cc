@@ -87,29 +87,6 @@ std::string WeightReceiver::why_not(const wire::WeightsManifest& manifest) const
   return {};
 }
 
-wire::BroadcastBytes WeightReceiver::broadcast_of(const wire::WeightsManifest& manifest, int timeout_ms) {
-  if (!manifest.has_group()) return {};
-  return [this, &manifest, timeout_ms](void* data, uint64_t bytes) {
-    const wire::WeightsGroup& g = manifest.group();
-    if (group_ == nullptr || group_epoch_ != g.epoch()) {
-      group_.reset();
-      group_ = collective::make_nccl({.rank = static_cast<int>(g.rank()),
-                                      .size = static_cast<int>(g.size()),
-                                      .directory = g.directory(),
-                                      .epoch = g.epoch(),
-                                      .timeout_ms = timeout_ms,
-                                      .while_waiting = {}},
-                                     {.ctx = &ctx_});
-      group_epoch_ = g.epoch();
-    }
-    std::string piece;
-    group_->broadcast(piece, 0);
-    FULMEN_CHECK(piece.size() == bytes,
-                 fmt::format("weights: got a broadcast of {} bytes, want {}", piece.size(), bytes));
-    std::memcpy(data, piece.data(), bytes);
-  };
-}
-
 std::string WeightReceiver::receive_on_host(const wire::WeightsManifest& manifest, wire::Client& client,
                                             std::vector<wire::Message>& stash, int timeout_ms) {
   std::string why;
@@ -119,8 +96,7 @@ std::string WeightReceiver::receive_on_host(const wire::WeightsManifest& manifes
     halves[i].resize(spare_->tensor(i).size());
     return halves[i].data();
   };
-  if (!wire::receive_weights(manifest, sink, client, stash, timeout_ms, why, broadcast_of(manifest, timeout_ms)))
-    return why;
+  if (!wire::receive_weights(manifest, sink, client, stash, timeout_ms, why)) return why;
   for (size_t i = 0; i < halves.size(); ++i)
     if (!halves[i].empty()) spare_->from_bf16(i, halves[i]);
   why = weights_difference(manifest, *spare_, [&](size_t i) {
@@ -132,17 +108,42 @@ std::string WeightReceiver::receive_on_host(const wire::WeightsManifest& manifes
   return why;
 }
 
-// From the learner's memory on our GPU to ours. The digests are of what lies there then; only for them the bytes come
-// to the host.
-std::string WeightReceiver::receive_on_device(const wire::WeightsManifest& manifest) {
+// From the learner's memory on our GPU to ours.
+void WeightReceiver::take_shared(const wire::WeightsManifest& manifest) {
   const std::vector<uint64_t> offset = wire::image_offsets(manifest);
   const kernels::DeviceMemory image = kernels::open_shared(manifest.place(), ctx_);
+  for (size_t i = 0; i < offset.size(); ++i)
+    kernels::copy_within(spare_->arriving(i, ctx_), static_cast<const uint8_t*>(image.get()) + offset[i],
+                         manifest.tensors(static_cast<int>(i)).bytes(), ctx_);
+  kernels::synchronize(ctx_);  // before it is closed
+}
+
+// From the learner's GPU to ours: we are a rank of the manifest's group, which lives from version to version.
+void WeightReceiver::take_broadcast(const wire::WeightsManifest& manifest, int timeout_ms) {
+  const wire::WeightsGroup& g = manifest.group();
+  if (group_ == nullptr || group_epoch_ != g.epoch()) {
+    group_.reset();
+    group_ = collective::make_nccl({.rank = static_cast<int>(g.rank()),
+                                    .size = static_cast<int>(g.size()),
+                                    .directory = g.directory(),
+                                    .epoch = g.epoch(),
+                                    .timeout_ms = timeout_ms,
+                                    .while_waiting = {}},
+                                   {.ctx = &ctx_});
+    group_epoch_ = g.epoch();
+  }
+  std::vector<collective::DeviceBytes> pieces;
+  for (size_t i = 0; i < spare_->num_tensors(); ++i)
+    pieces.push_back({spare_->arriving(i, ctx_), manifest.tensors(static_cast<int>(i)).bytes()});
+  group_->broadcast_on_device(pieces, 0);
+}
+
+// The digests are of what lies on the GPU; only for them the bytes come to the host.
+std::string WeightReceiver::check_arrived(const wire::WeightsManifest& manifest) {
   std::vector<uint8_t> bytes;
   const std::string why = weights_difference(manifest, *spare_, [&](size_t i) {
     bytes.resize(manifest.tensors(static_cast<int>(i)).bytes());
-    void* to = spare_->arriving(i, ctx_);
-    kernels::copy_within(to, static_cast<const uint8_t*>(image.get()) + offset[i], bytes.size(), ctx_);
-    kernels::copy_out(bytes.data(), to, bytes.size(), ctx_);
+    kernels::copy_out(bytes.data(), spare_->arriving(i, ctx_), bytes.size(), ctx_);
     return base::digest128(bytes.data(), bytes.size());
   });
   if (why.empty()) spare_->pack_arrived(ctx_);
@@ -165,8 +166,10 @@ wire::WeightsReady WeightReceiver::receive(const wire::WeightsManifest& manifest
   if (why.empty()) {
     staged_version_ = 0;  // from here on the spare holds rubbish until all is checked
     try {
-      why = manifest.transport() == "ipc" ? receive_on_device(manifest)
-                                          : receive_on_host(manifest, client, stash, timeout_ms);
+      const bool ipc = manifest.transport() == "ipc", nccl = manifest.transport() == "nccl" && manifest.has_group();
+      if (ipc) take_shared(manifest);
+      if (nccl) take_broadcast(manifest, timeout_ms);
+      why = ipc || nccl ? check_arrived(manifest) : receive_on_host(manifest, client, stash, timeout_ms);
     } catch (const Error& e) {  // of a group or the device: the conductor announces in another way
       group_.reset();
       why = e.what();

@@ -31,10 +31,11 @@ class WeightReceiver {
 
  private:
   std::string why_not(const wire::WeightsManifest& manifest) const;
-  std::string receive_on_device(const wire::WeightsManifest& manifest);
+  void take_shared(const wire::WeightsManifest& manifest);
+  void take_broadcast(const wire::WeightsManifest& manifest, int timeout_ms);
+  std::string check_arrived(const wire::WeightsManifest& manifest);
   std::string receive_on_host(const wire::WeightsManifest& manifest, wire::Client& client,
                               std::vector<wire::Message>& stash, int timeout_ms);
-  wire::BroadcastBytes broadcast_of(const wire::WeightsManifest& manifest, int timeout_ms);
 
   model::ModelConfig config_;
   kernels::DType dtype_;

@@ -44,8 +44,9 @@ cudaDeviceProp properties(int device) {
   check_driver();
   int count = 0;
   cuda::check(cudaGetDeviceCount(&count), "cudaGetDeviceCount");
-  FULMEN_CHECK(device < count,
-               "cuda: device " + std::to_string(device) + " is not there: this machine has " + std::to_string(count));
+  FULMEN_CHECK(count > 0, "the driver of this machine sees no GPU");
+  FULMEN_CHECK(device < count, "GPU " + std::to_string(device) + " is not there: this machine has " +
+                                   (count == 1 ? "one, cuda:0" : "cuda:0 to cuda:" + std::to_string(count - 1)));
   cudaDeviceProp p{};
   cuda::check(cudaGetDeviceProperties(&p, device), "cudaGetDeviceProperties");
   FULMEN_CHECK(p.major == 8 || (p.major == 9 && p.minor == 0),

@@ -51,7 +51,7 @@ void State::release(void* p) noexcept {
 State::~State() {
   std::erase(states, this);
   drop_recording();
-  cudaStreamSynchronize(stream_);
+  for (cudaStream_t s : {stream_, beside_}) cudaStreamSynchronize(s);
   for (const auto& [key, graph] : graphs_) cudaGraphExecDestroy(graph);
   for (const Block& b : blocks_) cudaFree(b.data);
   free_retired();
@@ -71,8 +71,13 @@ void State::together(const std::function<void()>& aside, const std::function<voi
   const Frame frame(*this);
   struct Both {
     State& state;
-    ~Both() { state.together_ = state.aside_ = false; }
-  } const both{*this};
+    bool joined = false;
+    ~Both() {
+      if (!joined && !state.recording_)
+        cudaStreamSynchronize(state.beside_);  // an Error: what is queued there has ended
+      state.together_ = state.aside_ = false;
+    }
+  } both{*this};
   check(cudaEventRecord(forked_, stream_), "fork of a stream");
   check(cudaStreamWaitEvent(beside_, forked_, 0), "fork of a stream");
   together_ = aside_ = true;
@@ -81,6 +86,7 @@ void State::together(const std::function<void()>& aside, const std::function<voi
   check(cudaEventRecord(joined_, beside_), "join of a stream");
   rest();
   check(cudaStreamWaitEvent(stream_, joined_, 0), "join of a stream");
+  both.joined = true;
 }
 
 void State::grow_ring(size_t bytes) {

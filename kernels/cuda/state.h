@@ -1,7 +1,8 @@
 #pragma once
 // The host side of the CUDA backend: what hangs on Context::device. A stream, and one beside it for what may run at the
 // same time; a ring through which small host data travel; scratch memory that kernels borrow for one call; an arena for
-// buffers; the graphs of recorded steps. Single-threaded, as a Context is.
+// buffers; the graphs of recorded steps. Single-threaded, as a Context is, and of the thread that made it: which GPU
+// CUDA means is a thread's own (cudaSetDevice).
 
 #include <cuda_runtime.h>
 

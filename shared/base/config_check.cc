@@ -68,6 +68,8 @@ void check_devices(const Config& c) {
   if (!is_device(c.run.device)) refuse(c, "run.device", fmt::format("got \"{}\", {}", c.run.device, want));
   if (!c.rollout.device.empty() && !is_device(c.rollout.device))
     refuse(c, "rollout.device", fmt::format("got \"{}\", {}", c.rollout.device, want));
+  if (c.sync.transport == "nccl" && c.rollout.device == "cpu")
+    refuse(c, "sync.transport", "got nccl, which needs GPUs, but rollout.device is cpu; want shm, zmq or file");
   if (c.run.device != "cpu") return;
   if (c.sync.transport == "nccl")
     refuse(c, "sync.transport", "got nccl, which needs GPUs, but run.device is cpu; want shm, zmq or file");

@@ -31,6 +31,14 @@ class Self : public Collective {
 
 }  // namespace
 
+void Collective::sum_in_order_on_device(std::span<const float* const>, std::span<const int>, float*, size_t) {
+  throw Error("collective: sum_in_order_on_device: this group has no GPU");
+}
+
+void Collective::broadcast_on_device(std::span<const DeviceBytes>, int) {
+  throw Error("collective: broadcast_on_device: this group has no GPU");
+}
+
 std::unique_ptr<Collective> make_self() { return std::make_unique<Self>(); }
 
 }  // namespace fulmen::collective

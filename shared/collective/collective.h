@@ -20,6 +20,11 @@ struct Context;
 
 namespace fulmen::collective {
 
+struct DeviceBytes {  // in the memory of a GPU
+  void* data = nullptr;
+  size_t bytes = 0;
+};
+
 class Collective {
  public:
   virtual ~Collective() = default;
@@ -31,6 +36,15 @@ class Collective {
   // rank has (own: parts.size(), 0 is allowed, not everywhere). Parts and out have one length; out may be a part.
   virtual void sum_in_order(std::span<const std::span<const float>> parts, std::span<const int> counts,
                             std::span<float> out) = 0;
+  // May the two calls below be made? With make_nccl, in a process that computes on a GPU.
+  virtual bool reaches_device() const { return false; }
+  // sum_in_order of parts of `length` floats in the memory of that GPU, with no way through the host's. The order is
+  // the same: NCCL carries slices of the parts to the rank that adds them, and a kernel adds them one after another
+  // (scaled_add, with which a rank alone adds its shards; so any number of ranks has the same bits).
+  virtual void sum_in_order_on_device(std::span<const float* const> parts, std::span<const int> counts, float* out,
+                                      size_t length);
+  // The root's bytes, from where they lie to where they belong on each rank; as many on all.
+  virtual void broadcast_on_device(std::span<const DeviceBytes> pieces, int root);
   virtual std::vector<std::string> allgather(std::string_view bytes) = 0;  // by rank; lengths may differ
   virtual void broadcast(std::string& bytes, int root) = 0;                // the root's bytes, length included
   virtual void barrier() = 0;
@@ -58,12 +72,14 @@ std::unique_ptr<Collective> make_gloo(const GroupOptions& options);
 struct NcclOptions {
   kernels::Context* ctx = nullptr;  // whose device and stream the bytes pass; outlives the group
   std::string library = "libnccl.so.2";
+  size_t piece_bytes = size_t{64} << 20;  // most of a call at once: bounds the buffer on the device, not the result
 };
 
-// GPU groups over NCCL, opened at run time. Arguments are host memory: they pass through the device. Bytes are
-// exchanged by NCCL and added here, in the order above, so the results are those of make_gloo bit for bit. `host` is
-// not used: NCCL finds its ways itself (NCCL_SOCKET_IFNAME). Throws Error also for a library that is missing or too old
-// and for a context without a GPU.
+// GPU groups over NCCL, opened at run time. Bytes are exchanged by NCCL and added here, in the order above: an
+// all-reduce of NCCL would add in an order of its own choice (ring, tree, number of ranks). Host memory passes through
+// the device and gives the results of make_gloo bit for bit; the calls for the device's memory do not touch the host.
+// `host` is not used: NCCL finds its ways itself (NCCL_SOCKET_IFNAME). Throws Error also for a library that is missing
+// or too old and for a context without a GPU.
 std::unique_ptr<Collective> make_nccl(const GroupOptions& options, const NcclOptions& nccl);
 
 }  // namespace fulmen::collective

@@ -45,11 +45,19 @@ void Group::end_in_error(const char* what, const char* why) {
   throw Error(fmt::format("collective: rank {} of {}: {}: {} [{}]", rank(), size(), what, roll_.suspects(), why));
 }
 
+void Group::check_parts(size_t parts, std::span<const int> counts) const {
+  FULMEN_CHECK(counts.size() == ranks() && parts == static_cast<size_t>(counts[static_cast<size_t>(rank())]),
+               fmt::format("collective: rank {}: sum_in_order: got {} parts, want as its count says", rank(), parts));
+}
+
+void Group::check_root(int root) const {
+  FULMEN_CHECK(root >= 0 && root < size(),
+               fmt::format("collective: broadcast: got root {}, want 0 to {}", root, size() - 1));
+}
+
 void Group::sum_in_order(std::span<const std::span<const float>> parts, std::span<const int> counts,
                          std::span<float> out) {
-  FULMEN_CHECK(
-      counts.size() == ranks() && parts.size() == static_cast<size_t>(counts[static_cast<size_t>(rank())]),
-      fmt::format("collective: rank {}: sum_in_order: got {} parts, want as its count says", rank(), parts.size()));
+  check_parts(parts.size(), counts);
   guarded("sum", [&] { sum(parts, counts, out); });
 }
 
@@ -72,8 +80,7 @@ std::vector<std::string> Group::allgather(std::string_view bytes) {
 }
 
 void Group::broadcast(std::string& bytes, int root) {
-  FULMEN_CHECK(root >= 0 && root < size(),
-               fmt::format("collective: broadcast: got root {}, want 0 to {}", root, size() - 1));
+  check_root(root);
   guarded("broadcast", [&] {
     uint64_t length = bytes.size();
     from_root(bytes_of(&length), sizeof length, root);

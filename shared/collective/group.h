@@ -38,6 +38,8 @@ class Group : public Collective {
     }
   }
 
+  void check_parts(size_t parts, std::span<const int> counts) const;  // Errors that name what is wrong
+  void check_root(int root) const;
   size_t ranks() const { return static_cast<size_t>(options_.size); }
   const GroupOptions& options() const { return options_; }
   const RollCall& roll() const { return roll_; }

@@ -8,6 +8,7 @@
 
 #include "kernels/error.h"
 #include "kernels/memory.h"
+#include "kernels/pointwise.h"
 #include "shared/base/file.h"
 #include "shared/collective/group.h"
 #include "shared/collective/nccl_api.h"
@@ -17,7 +18,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr size_t kPieceBytes = size_t{64} << 20;  // of a broadcast at once: bounds the buffer on the device
 constexpr int kFarewellMs = 5000;
 constexpr auto kLook = std::chrono::milliseconds(200);  // how often a wait asks who is still there
 constexpr auto kGone = std::chrono::seconds(1);         // a rank may leave before the others have what it sent last
@@ -29,7 +29,8 @@ std::string id_path(const GroupOptions& o) { return o.directory + "/" + o.epoch 
 // its choice of algorithm is in no result (numerics contract 2).
 class Nccl : public Group {
  public:
-  Nccl(const GroupOptions& o, kernels::Context& ctx, const NcclApi& api) : Group(o), api_(api), ctx_(ctx) {
+  Nccl(const GroupOptions& o, const NcclOptions& n, const NcclApi& api)
+      : Group(o), api_(api), ctx_(*n.ctx), piece_bytes_(n.piece_bytes) {
     guarded("connecting", [&] {
       const NcclUniqueId id = read_id();
       NcclConfig config;
@@ -69,9 +70,7 @@ class Nccl : public Group {
     char* next_out = device + sent;
     queue([&] {
       for (size_t r = 0; r < ranks(); r++) {
-        const int peer = static_cast<int>(r);
-        if (to[r] > 0) accept(api_.send(next_in, to[r], NcclApi::kInt8, peer, comm_, stream()), "ncclSend");
-        if (from[r] > 0) accept(api_.receive(next_out, from[r], NcclApi::kInt8, peer, comm_, stream()), "ncclRecv");
+        send(next_in, to[r], r), receive(next_out, from[r], r);
         next_in += to[r], next_out += from[r];
       }
     });
@@ -85,9 +84,7 @@ class Nccl : public Group {
     char* next = device + mine;
     queue([&] {
       for (size_t r = 0; r < ranks(); r++) {
-        const int peer = static_cast<int>(r);
-        if (mine > 0) accept(api_.send(device, mine, NcclApi::kInt8, peer, comm_, stream()), "ncclSend");
-        if (bytes[r] > 0) accept(api_.receive(next, bytes[r], NcclApi::kInt8, peer, comm_, stream()), "ncclRecv");
+        send(device, mine, r), receive(next, bytes[r], r);
         next += bytes[r];
       }
     });
@@ -95,13 +92,74 @@ class Nccl : public Group {
   }
 
   void from_root(char* data, size_t bytes, int root) override {
-    for (size_t at = 0; at < bytes; at += kPieceBytes) {
-      const size_t n = std::min(kPieceBytes, bytes - at);
+    for (size_t at = 0; at < bytes; at += piece_bytes_) {
+      const size_t n = std::min(piece_bytes_, bytes - at);
       char* device = buffer(n);
       if (rank() == root) kernels::copy_in(device, data + at, n, ctx_);
       queue([&] { accept(api_.broadcast(device, device, n, NcclApi::kInt8, root, comm_, stream()), "ncclBroadcast"); });
       if (rank() != root) kernels::copy_out(data + at, device, n, ctx_);
     }
+  }
+
+  bool reaches_device() const override { return true; }
+
+  // Pieces are sent in groups: NCCL makes one launch of many small ones, and each group has its deadline.
+  void broadcast_on_device(std::span<const DeviceBytes> pieces, int root) override {
+    check_root(root);
+    guarded("broadcast", [&] {
+      for (size_t next = 0; next < pieces.size();) {
+        queue([&] {
+          size_t bytes = 0;
+          for (; next < pieces.size() && bytes < piece_bytes_; bytes += pieces[next++].bytes) {
+            const auto& [data, n] = pieces[next];
+            if (n > 0) accept(api_.broadcast(data, data, n, NcclApi::kInt8, root, comm_, stream()), "ncclBroadcast");
+          }
+        });
+      }
+    });
+  }
+
+  void sum_in_order_on_device(std::span<const float* const> parts, std::span<const int> counts, float* out,
+                              size_t length) override {
+    check_parts(parts.size(), counts);
+    guarded("sum", [&] { sum_on_device(parts, counts, out, length); });
+  }
+
+  // In rounds, as Group::sum. Between two ranks messages keep the order in which both name them.
+  void sum_on_device(std::span<const float* const> parts, std::span<const int> counts, float* out, size_t length) {
+    if (length == 0) return;
+    const auto total = static_cast<size_t>(std::accumulate(counts.begin(), counts.end(), 0));
+    FULMEN_CHECK(total > 0, "no rank has a part");
+    const size_t per_rank = std::min(piece_bytes_ / sizeof(float) / total + 1, (length + ranks() - 1) / ranks());
+    float* const received = reinterpret_cast<float*>(buffer(per_rank * total * sizeof(float)));
+    for (size_t at = 0; at < length; at += per_rank * ranks()) {
+      const auto begin = [&](size_t r) { return std::min(length, at + r * per_rank); };
+      const auto bytes = [&](size_t r) { return (begin(r + 1) - begin(r)) * sizeof(float); };
+      const size_t own = bytes(static_cast<size_t>(rank()));
+      queue([&] {
+        float* next = received;
+        for (size_t r = 0; r < ranks(); r++) {
+          for (const float* part : parts) send(part + begin(r), bytes(r), r);
+          for (int p = 0; p < counts[r]; p++, next += per_rank) receive(next, own, r);
+        }
+      });
+      const auto part = [&](size_t p) {
+        return kernels::mat(received + p * per_rank, 1, static_cast<int64_t>(own / sizeof(float)));
+      };
+      for (size_t p = 1; p < total && own > 0; p++) kernels::scaled_add({part(0), part(p), part(0)}, ctx_);
+      queue([&] {
+        for (size_t r = 0; r < ranks(); r++) send(received, own, r), receive(out + begin(r), bytes(r), r);
+      });
+    }
+  }
+
+  void send(const void* data, size_t bytes, size_t peer) const {
+    if (bytes == 0) return;
+    accept(api_.send(data, bytes, NcclApi::kInt8, static_cast<int>(peer), comm_, stream()), "ncclSend");
+  }
+  void receive(void* data, size_t bytes, size_t peer) const {
+    if (bytes == 0) return;
+    accept(api_.receive(data, bytes, NcclApi::kInt8, static_cast<int>(peer), comm_, stream()), "ncclRecv");
   }
 
   void meet() override {
@@ -170,6 +228,7 @@ class Nccl : public Group {
 
   NcclApi api_;
   kernels::Context& ctx_;
+  size_t piece_bytes_;
   NcclComm* comm_ = nullptr;
   int deadline_ms_ = options().timeout_ms;
   kernels::DeviceMemory buffer_;
@@ -191,7 +250,7 @@ std::unique_ptr<Collective> make_nccl(const GroupOptions& options, const NcclOpt
     base::make_directories(options.directory);
     base::write_file_atomic(id_path(options), {id.bytes, sizeof id.bytes});
   }
-  return std::make_unique<Nccl>(options, *nccl.ctx, api);
+  return std::make_unique<Nccl>(options, nccl, api);
 }
 
 }  // namespace fulmen::collective

@@ -124,6 +124,11 @@ void* Weights::arriving(size_t i, kernels::Context& ctx) {
   return wire_dtype(i) == DType::kBf16 ? const_cast<void*>(packed_[i].data) : device_[i].data();
 }
 
+const void* Weights::departing(size_t i) const {
+  FULMEN_CHECK(packed() && !device_.empty(), "weights: not packed to a device from which they could depart");
+  return wire_dtype(i) == DType::kBf16 ? packed_[i].data : device_[i].data();
+}
+
 // Of a device: all values and compute copies in one piece.
 void Weights::reserve(kernels::Context& ctx) const {
   constexpr size_t kGap = 256;  // between buffers

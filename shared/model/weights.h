@@ -64,6 +64,7 @@ class Weights {
   // On a device, for a version whose bytes come from there: where those of tensor i go, in its wire_dtype, and the
   // compute copies once all are there. The values on the host stay what they were.
   void* arriving(size_t i, kernels::Context& ctx);
+  const void* departing(size_t i) const;  // on a device, after pack: tensor i in its wire_dtype
   void pack_arrived(kernels::Context& ctx) { make_compute_copies(ctx, true); }
   bool packed() const { return !packed_.empty(); }
 

@@ -171,15 +171,6 @@ void place(const std::vector<Target>& targets, uint64_t offset, const void* data
   }
 }
 
-void take_broadcast(const WeightsManifest& m, const std::vector<Target>& targets, const BroadcastBytes& broadcast) {
-  std::vector<char> piece(std::min(kBroadcastBytes, m.total_bytes()));
-  for (uint64_t at = 0; at < m.total_bytes(); at += kBroadcastBytes) {
-    const uint64_t bytes = std::min(kBroadcastBytes, m.total_bytes() - at);
-    broadcast(piece.data(), bytes);
-    place(targets, at, piece.data(), bytes);
-  }
-}
-
 // Fetches an image over the wire: kFetchesInFlight chunks asked for and not yet here.
 class Fetcher {
  public:
@@ -262,7 +253,7 @@ class Fetcher {
 }  // namespace
 
 bool receive_weights(const WeightsManifest& manifest, const std::function<void*(size_t)>& sink, Client& client,
-                     std::vector<Message>& stash, int timeout_ms, std::string& why, const BroadcastBytes& broadcast) {
+                     std::vector<Message>& stash, int timeout_ms, std::string& why) {
   std::vector<Target> targets;
   if (!lay_out(manifest, targets, why)) return false;
   for (size_t i = 0; i < targets.size(); i++) targets[i].data = static_cast<uint8_t*>(sink(i));
@@ -273,12 +264,8 @@ bool receive_weights(const WeightsManifest& manifest, const std::function<void*(
     here = Fetcher(manifest, targets, client, stash).run(timeout_ms, why);
   } else if (manifest.transport() == "file") {
     here = FileReader(manifest, targets).run(timeout_ms, why);
-  } else if (manifest.transport() == "nccl" && broadcast) {
-    take_broadcast(manifest, targets, broadcast);
-    here = true;
   } else {
-    why = fmt::format("transport: got {}{}, want shm, zmq or file", manifest.transport(),
-                      manifest.transport() == "nccl" ? " without a group" : "");
+    why = fmt::format("transport: got {}, want shm, zmq or file", manifest.transport());
   }
   return here && digests_match(manifest, targets, why);
 }

@@ -101,13 +101,6 @@ const WeightsManifest& WeightPublisher::publish(uint64_t version, std::span<cons
   return kept.back().manifest;
 }
 
-void WeightPublisher::broadcast(const BroadcastBytes& broadcast) const {
-  FULMEN_CHECK(!state_->versions.empty(), "weights: nothing published to broadcast");
-  const WeightImage& image = state_->versions.back().image;
-  for (uint64_t at = 0; at < image.size(); at += kBroadcastBytes)
-    broadcast(image.data() + at, std::min(kBroadcastBytes, image.size() - at));
-}
-
 void WeightPublisher::answer(const WeightsFetch& fetch, Message& reply) const {
   const auto& kept = state_->versions;
   auto v = std::find_if(kept.begin(), kept.end(),

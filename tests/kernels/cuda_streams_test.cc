@@ -133,6 +133,20 @@ TEST_F(CudaStreams, UploadsArriveBeforeTheirReadersOnEitherStream) {
   }
 }
 
+TEST_F(CudaStreams, ErrorOfOneLeavesNothingOfTheOtherRunning) {
+  for (const StreamOrder order : kLate) {
+    start(order);
+    const auto fails = [&] {
+      state.together([&] { add(state, data + 1, data, 10); }, [] { throw Error("no such kernel"); });
+    };
+    EXPECT_THROW(fails(), Error);
+    add(state, data, data, 1000);  // the memory is another's now
+    EXPECT_EQ(values(), (std::array<float, 4>{1000, 10, 0, 0}));
+    state.together([&] { add(state, data + 2, data, 1); }, [&] { add(state, data + 3, data, 2); });
+    EXPECT_EQ(values(), (std::array<float, 4>{1000, 10, 1001, 1002}));
+  }
+}
+
 TEST_F(CudaStreams, BranchOfARecordingThatDoesNotComeBackIsRefused) {
   cudaStream_t other;
   cudaStreamCreateWithFlags(&other, cudaStreamNonBlocking);

@@ -79,7 +79,13 @@ TEST(CachePlan, ADeviceWithTooLittleMemoryIsToldWhatToLowerAndToWhat) {
     check_device_memory(plan, 4 * kMiB, kMiB, 10 * kMiB, 100 * kMiB);
     FAIL();
   } catch (const Error& e) {
-    EXPECT_NE(std::string(e.what()).find("lower rollout.max_sequences"), std::string::npos) << e.what();
+    EXPECT_NE(std::string(e.what()).find("; lower rollout.max_sequences to 1"), std::string::npos) << e.what();
+  }
+  try {
+    check_device_memory(plan, 4 * kMiB, kMiB, 10 * kMiB, 10 * kMiB);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("free the device"), std::string::npos) << e.what();
   }
 }
 

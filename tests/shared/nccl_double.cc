@@ -18,8 +18,10 @@
 #include <cstring>
 #include <deque>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "shared/collective/nccl_api.h"
@@ -105,17 +107,18 @@ struct NcclComm {
     for (;;) {
       if (stop) return false;
       bool all = true, moved = false;
+      std::set<std::pair<bool, int>> busy;  // messages to a rank, and from one, keep their order
       for (Transfer& t : group.transfers) {
         const size_t before = t.done;
-        t.send ? put(t) : get(t);
+        if (!busy.contains({t.send, t.peer})) t.send ? put(t) : get(t);
         moved |= t.done != before;
-        all &= t.done == t.bytes;
+        if (t.done < t.bytes) all = false, busy.emplace(t.send, t.peer);
       }
       if (all) return true;
       if (moved) continue;
       if (environment("NCCL_DOUBLE_DETECT", 0) != 0)
         for (const Transfer& t : group.transfers)
-          if (kill(region->pid[t.peer], 0) != 0) {
+          if (t.done < t.bytes && kill(region->pid[t.peer], 0) != 0) {
             state = NcclResult::kRemoteError;
             return false;
           }
@@ -126,14 +129,18 @@ struct NcclComm {
   void put(Transfer& t) {
     Pipe& p = region->pipe[rank][t.peer];
     const uint64_t n = std::min<uint64_t>(t.bytes - t.done, kPipe - (p.head - p.tail));
-    for (uint64_t i = 0; i < n; ++i) p.data[(p.head + i) % kPipe] = t.data[t.done + i];
+    const uint64_t at = p.head % kPipe, here = std::min(n, kPipe - at);
+    std::memcpy(p.data + at, t.data + t.done, here);
+    std::memcpy(p.data, t.data + t.done + here, n - here);
     p.head += n, t.done += n;
   }
   void get(Transfer& t) {
     if (region->aborted[t.peer] != 0) return;  // what it had under way is lost
     Pipe& p = region->pipe[t.peer][rank];
     const uint64_t n = std::min<uint64_t>(t.bytes - t.done, p.head - p.tail);
-    for (uint64_t i = 0; i < n; ++i) t.data[t.done + i] = p.data[(p.tail + i) % kPipe];
+    const uint64_t at = p.tail % kPipe, here = std::min(n, kPipe - at);
+    std::memcpy(t.data + t.done, p.data + at, here);
+    std::memcpy(t.data + t.done + here, p.data, n - here);
     p.tail += n, t.done += n;
   }
 

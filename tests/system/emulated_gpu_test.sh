@@ -36,6 +36,12 @@ done
 grep -q 'could not be broadcast' "$work/nccl.err" && { cat "$work/nccl.err"; fail "nccl: fell back to sockets"; }
 echo "equal: shm and nccl on the emulated GPU, no bit differs"
 
+# two learner ranks: gradients are summed from GPU to GPU, in the order that one rank adds them in
+for ranks in 1 2; do good ranks$ranks learner.ranks=$ranks learner.shards=2 learner.collective=nccl; done
+[ "$(sum ranks2)" = "$(sum ranks1)" ] || fail "two ranks on GPUs: other weights than one"
+[ "$(grep -c '"numerics/bits_differing": *0[,}]' "$work/ranks2/metrics.jsonl")" = 2 ] || fail "two ranks: bits differ"
+echo "equal: one and two learner ranks over NCCL"
+
 # shm on one GPU is its memory, and nobody refused it; where the GPU cannot share memory, sockets
 grep -q 'published by ipc:' "$work/shm/logs/learner-0.log" || fail "shm: the weights did not go by the GPU's memory"
 grep -q 'refused weights\|not shared on the GPU' "$work/shm.err" && { cat "$work/shm.err"; fail "shm: fell back to sockets"; }
@@ -57,9 +63,10 @@ says() { # NAME EXIT PATTERN [override...]: one line
   run "$name" "$@" || code=$?
   [ $code = "$want" ] && [ "$(grep -Ec -- "$pattern" "$work/$name.err")" = 1 ] || { cat "$work/$name.err"; fail "$name: exit $code, want $want and one line with /$pattern/"; }
 }
-says index 1 'run.device: got cuda:3, but cuda: device 3 is not there: this machine has 1' run.device=cuda:3
+says index 1 'run.device: got cuda:3, but GPU 3 is not there: this machine has one, cuda:0' run.device=cuda:3
 EMULATED_DRIVER=11040 says driver 1 'supports CUDA 11.4, older than the CUDA 13.0 this build needs: update the driver'
-EMULATED_DEVICES=0 says none 1 'device 0 is not there: this machine has 0'
+EMULATED_DEVICES=0 says none 1 'run.device: got cuda, but the driver of this machine sees no GPU'
 says memory 2 'memory of the GPU: .* wanted, .* available; lower optimizer.micro_batch_tokens from 4000000 to [0-9]+' optimizer.micro_batch_tokens=4000000
+says cpu_workers 2 'sync.transport: got nccl, which needs GPUs, but rollout.device is cpu; want shm, zmq or file' sync.transport=nccl rollout.device=cpu
 says name 2 'run.device: got "gpu", want auto, cpu, cuda or cuda:N' run.device=gpu
 echo "each fault is one line"
