@@ -60,13 +60,13 @@ struct Conductor::State {
   kernels::Context& ctx;
   wire::Server server;
   wire::WeightPublisher publisher;
+  kernels::DeviceMemory shared_image;  // transport ipc: of the newest version; outlives the workers, who read it
+  std::string shared_name;             // empty: there is none
+  size_t shared_bytes = 0;
   std::vector<Worker> workers;
   ScoreDesk desk;
   std::map<std::string, wire::GoldenReport> golden;  // by worker, of the check that is going on
   const wire::WeightsManifest* manifest = nullptr;
-  kernels::DeviceMemory shared_image;  // transport ipc: of the newest version
-  std::string shared_name;             // empty: there is none
-  size_t shared_bytes = 0;
   std::unique_ptr<collective::Collective> sync_group;  // transport nccl: this process and the rollout workers
   wire::WeightsGroup sync_place;
   std::string sync_members;  // who is in it
