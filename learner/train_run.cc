@@ -69,8 +69,9 @@ class TrainRun {
         publish();
       rl_steps(until, closes);
       if (closes) finish();
-    } catch (const std::exception&) {
-      if (state_.weights_version > 0) keep_last_step();  // else the cold start had not begun
+    } catch (const std::exception& e) {
+      // A mistake in the configuration that a worker finds before the cold start leaves nothing to keep.
+      if (state_.weights_version > 0 || dynamic_cast<const base::ConfigError*>(&e) == nullptr) keep_last_step();
       throw;
     }
   }
