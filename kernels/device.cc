@@ -16,6 +16,7 @@ namespace {
 using TableOf = const KernelTable* (*)(uint32_t version);
 using Open = int (*)(int device, void** state, char* message, size_t size);
 using Close = void (*)(void* state);
+using UseLibrary = int (*)(void* state, const LinearShape* shapes, size_t count, char* message, size_t size);
 using Describe = int (*)(int device, char* message, size_t size);
 
 struct Plugin {
@@ -23,7 +24,8 @@ struct Plugin {
   Open open = nullptr;
   Close close = nullptr;
   Describe describe = nullptr;
-  std::string why;  // not empty: there is none to use
+  UseLibrary use_library = nullptr;  // may be absent
+  std::string why;                   // not empty: there is none to use
 };
 
 std::string plugin_path(const DevicePaths& paths) {
@@ -63,7 +65,7 @@ Plugin load_plugin(const DevicePaths& paths) {
   } else if (!find(library, "fulmen_kernel_table", p.table_of) || !find(library, "fulmen_cuda_open", p.open) ||
              !find(library, "fulmen_cuda_close", p.close) || !find(library, "fulmen_cuda_describe", p.describe)) {
     p.why = path + " is no plug-in of this program";
-  } else if (p.table_of(kKernelTableVersion) == nullptr) {
+  } else if (find(library, "fulmen_cuda_use_library", p.use_library); p.table_of(kKernelTableVersion) == nullptr) {
     p.why = path + " offers no kernel table of version " + std::to_string(kKernelTableVersion) + ": build it again";
   }
   return p;
@@ -108,7 +110,7 @@ Device::Device(const std::string& choice, ThreadPool& pool, const DevicePaths& p
     void* state = nullptr;
     if (p.open(index_of(choice), &state, message, sizeof message) == 0) {
       ctx_ = {p.table_of(kKernelTableVersion), &pool, state};
-      close_ = p.close;
+      close_ = p.close, use_library_ = p.use_library;
       note_ = std::string(ctx_.table->name) + " kernels";
       return;
     }
@@ -116,6 +118,14 @@ Device::Device(const std::string& choice, ThreadPool& pool, const DevicePaths& p
   }
   FULMEN_CHECK(choice == "auto", "run.device: got " + choice + ", but " + why + "; use auto or cpu");
   note_ += " (no GPU: " + why + ")";
+}
+
+std::string Device::use_library(std::span<const LinearShape> shapes) {
+  if (use_library_ == nullptr) return "own kernels: there is no library for this device";
+  std::string message(8 * kMessageBytes, '\0');
+  FULMEN_CHECK(use_library_(ctx_.device, shapes.data(), shapes.size(), message.data(), message.size()) == 0,
+               message.c_str());
+  return message.c_str();
 }
 
 Device::~Device() {

@@ -8,8 +8,10 @@
 #include "kernels/memory.h"
 #include "kernels/table.h"
 #include "learner/plan.h"
+#include "shared/base/log.h"
 #include "shared/model/checkpoint.h"
 #include "shared/model/checkpoint_reader.h"
+#include "shared/model/library_shapes.h"
 
 namespace fulmen::learner {
 namespace {
@@ -30,7 +32,7 @@ LearnerParts::LearnerParts(const base::Config& c, int rank)
       device(kernels::nth_device(c.run.device, rank), pool),
       ctx(device.context()),
       cache_dtype(c.model.cache_dtype == "bf16" ? kernels::DType::kBf16 : kernels::DType::kF32) {
-  const auto dtype = c.model.weights_dtype == "bf16" ? kernels::DType::kBf16 : kernels::DType::kF32;
+  const model::ComputeDtypes dtypes(c.model);
   const model::ModelConfig mc = model::load_model_config(c.model.path);
   if (tokenizer->vocab_size() > mc.vocab_size)
     throw base::ConfigError("model.tokenizer " + c.model.tokenizer + " has " + std::to_string(tokenizer->vocab_size()) +
@@ -39,7 +41,9 @@ LearnerParts::LearnerParts(const base::Config& c, int rank)
     const std::string why = device_advice(c, mc, static_cast<int64_t>(kernels::bytes_free(ctx)));
     if (!why.empty()) throw base::ConfigError(why);
   }
-  weights = std::make_unique<model::Weights>(mc, dtype);
+  if (c.run.products == "library")
+    base::info("matrix products: {}", device.use_library(model::library_shapes(c.model)));
+  weights = std::make_unique<model::Weights>(mc, dtypes);
   if (model::has_weights(c.model.path))
     model::load_checkpoint(c.model.path, *weights);
   else
@@ -48,7 +52,7 @@ LearnerParts::LearnerParts(const base::Config& c, int rank)
   kernels::reserve(static_cast<size_t>(make_plan(c, mc).learner.moments) + 1024 * weights->num_tensors(), ctx);
   trainer = std::make_unique<Trainer>(*weights, cache_dtype, c.model.recompute, c.optimizer.micro_batch_tokens, ctx,
                                       c.learner.shards);
-  numerics = model::numerics_digest(ctx, mc, cache_dtype, dtype);
+  numerics = model::numerics_digest(ctx, mc, cache_dtype, dtypes);
 }
 
 void LearnerParts::begin_phase() {

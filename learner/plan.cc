@@ -33,26 +33,18 @@ int64_t micro_batch_rows(const base::Config& c) {
 }
 
 // Master copy and packed compute copies of one weights version.
-int64_t version_bytes(const model::ModelConfig& m, bool bf16) {
+int64_t version_bytes(const model::ModelConfig& m) {
   int64_t bytes = 0;
-  for (const model::TensorSpec& spec : model::tensor_specs(m)) {
-    const bool embedding = spec.name.find("embed_tokens") != std::string::npos && !m.tie_word_embeddings;
-    const bool fp32 = spec.fp32_on_disk || spec.name.find("lm_head") != std::string::npos || !bf16;
-    bytes += 4 * spec.numel();
-    if (spec.shape.size() > 1 && !embedding) bytes += (fp32 ? 4 : 2 + 2) * spec.numel();  // bf16: panels and rows
-  }
+  for (const model::TensorSpec& spec : model::tensor_specs(m))  // a copy is of 4 bytes: fp32, or bf16 panels and rows
+    bytes += (model::use_of(spec, m, kernels::DType::kF32).linear ? 8 : 4) * spec.numel();
   return bytes;
 }
 
 // A version on its way to a worker: each tensor in the dtype that forward reads.
-int64_t sync_bytes(const model::ModelConfig& m, bool bf16) {
+int64_t sync_bytes(const model::ModelConfig& m, const model::ComputeDtypes& dtypes) {
   int64_t bytes = 0;
-  for (const model::TensorSpec& spec : model::tensor_specs(m)) {
-    const bool fp32 =
-        !bf16 || spec.shape.size() == 1 || spec.fp32_on_disk || spec.name.ends_with(".coefficient.weight") ||
-        spec.name.find("embed_tokens") != std::string::npos || spec.name.find("lm_head") != std::string::npos;
-    bytes += (fp32 ? 4 : 2) * spec.numel();
-  }
+  for (const model::TensorSpec& spec : model::tensor_specs(m))
+    bytes += kernels::dtype_bytes(model::use_of(spec, m, dtypes).wire) * spec.numel();
   return bytes;
 }
 
@@ -113,14 +105,14 @@ Plan make_plan(const base::Config& c, const model::ModelConfig& m) {
   const int64_t per_rank = (int64_t{c.learner.shards} + c.learner.ranks - 1) / c.learner.ranks;
   const int64_t gradients =
       c.learner.ranks == 1 ? std::min<int64_t>(c.learner.shards, 2) : std::max<int64_t>(per_rank, 1);
-  p.learner = {.weights = version_bytes(m, bf16),
+  p.learner = {.weights = version_bytes(m),
                .gradients = 4 * P * gradients,
                .moments = 8 * P,
                .activations = 4 * activation_floats(m, rows, c.model.recompute),
                .caches = 0};
-  p.rollout.weights = 2 * version_bytes(m, bf16);  // in service, and coming in
+  p.rollout.weights = 2 * version_bytes(m);  // in service, and coming in
   p.rollout.caches = cache_bytes(c, m);
-  p.sync_bytes = sync_bytes(m, bf16);
+  p.sync_bytes = sync_bytes(m, model::ComputeDtypes(c.model));
   p.shared_image = c.sync.transport == "shm" ? p.sync_bytes : 0;
   p.checkpoint_bytes = 12 * P;
   p.disk_bytes =

@@ -93,10 +93,10 @@ std::string summary(const GenerateResult& r, size_t prompt_tokens) {
 
 LoadedModel load_model(const base::Config& config, kernels::Context& ctx) {
   FULMEN_CHECK(!config.model.path.empty(), "model.path: empty, want a model directory or a config.json");
-  const auto dtype = parse_dtype(config.model.weights_dtype, "model.weights_dtype");
   LoadedModel m;
   m.tokenizer = model::load_tokenizer(config.model.tokenizer);
-  m.weights = std::make_unique<model::Weights>(model::load_model_config(config.model.path), dtype);
+  m.weights =
+      std::make_unique<model::Weights>(model::load_model_config(config.model.path), model::ComputeDtypes(config.model));
   if (model::has_weights(config.model.path)) {
     base::Progress progress("loading " + config.model.path, static_cast<int64_t>(m.weights->num_tensors()));
     model::load_checkpoint(config.model.path, *m.weights,

@@ -11,6 +11,7 @@
 #include "rollout/worker.h"
 #include "shared/base/log.h"
 #include "shared/base/program.h"
+#include "shared/model/library_shapes.h"
 #include "shared/model/model_config.h"
 
 namespace {
@@ -90,6 +91,8 @@ int run_worker(const WorkerArguments& a) {
   kernels::Device device(kernels::nth_device(device_of(config), index_of(a.options.name)), pool);
   kernels::Context& ctx = device.context();
   base::info("{}", device.note());
+  if (config.run.products == "library")
+    base::info("matrix products: {}", device.use_library(model::library_shapes(config.model)));
   rollout::WorkerOptions options = a.options;
   options.weights_timeout_ms = config.sync.timeout_s * 1000;
   return rollout::RolloutWorker(options, config, ctx).run();

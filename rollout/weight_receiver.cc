@@ -63,8 +63,9 @@ std::string weights_difference(const wire::WeightsManifest& manifest, const mode
 
 }  // namespace
 
-WeightReceiver::WeightReceiver(const model::ModelConfig& config, kernels::DType weights_dtype, kernels::Context& ctx)
-    : config_(config), dtype_(weights_dtype), ctx_(ctx) {}
+WeightReceiver::WeightReceiver(const model::ModelConfig& config, const model::ComputeDtypes& dtypes,
+                               kernels::Context& ctx)
+    : config_(config), dtypes_(dtypes), ctx_(ctx) {}
 
 // Before any byte is fetched: is this a version of our model at all?
 std::string WeightReceiver::why_not(const wire::WeightsManifest& manifest) const {
@@ -161,7 +162,7 @@ wire::WeightsReady WeightReceiver::receive(const wire::WeightsManifest& manifest
     ready.set_root(manifest.root());
     return ready;
   }
-  if (!spare_) spare_ = std::make_unique<model::Weights>(config_, dtype_);
+  if (!spare_) spare_ = std::make_unique<model::Weights>(config_, dtypes_);
   std::string why = why_not(manifest);
   if (why.empty()) {
     staged_version_ = 0;  // from here on the spare holds rubbish until all is checked

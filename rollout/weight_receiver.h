@@ -15,7 +15,7 @@ namespace fulmen::rollout {
 
 class WeightReceiver {
  public:
-  WeightReceiver(const model::ModelConfig& config, kernels::DType weights_dtype, kernels::Context& ctx);
+  WeightReceiver(const model::ModelConfig& config, const model::ComputeDtypes& dtypes, kernels::Context& ctx);
 
   // Brings the version of the manifest into the spare buffer, checks and packs it. The answer says ok with the root
   // computed here, or why not; after a refusal nothing is staged and the current version is as it was. stash: see
@@ -38,7 +38,7 @@ class WeightReceiver {
                               std::vector<wire::Message>& stash, int timeout_ms);
 
   model::ModelConfig config_;
-  kernels::DType dtype_;
+  model::ComputeDtypes dtypes_;
   kernels::Context& ctx_;
   std::unique_ptr<model::Weights> current_, spare_;
   std::unique_ptr<collective::Collective> group_;  // transport nccl: of the epoch below

@@ -67,9 +67,9 @@ RolloutWorker::RolloutWorker(const WorkerOptions& options, const base::Config& c
       ctx_(ctx),
       tokenizer_(model::load_tokenizer(config.model.tokenizer)),
       numerics_(model::numerics_digest(ctx, model_, parse_dtype(config.model.cache_dtype, "model.cache_dtype"),
-                                       parse_dtype(config.model.weights_dtype, "model.weights_dtype"))),
+                                       model::ComputeDtypes(config.model))),
       client_(options.endpoint, options.run_id),
-      weights_(model_, parse_dtype(config.model.weights_dtype, "model.weights_dtype"), ctx),
+      weights_(model_, model::ComputeDtypes(config.model), ctx),
       last_heard_(Clock::now()),
       last_heartbeat_(Clock::now()) {}
 

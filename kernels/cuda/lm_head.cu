@@ -1,12 +1,15 @@
+#include <algorithm>
 #include <vector>
 
 #include "kernels/cuda/entries.h"
+#include "kernels/cuda/product.h"
 #include "kernels/cuda/vocabulary_row.cuh"
 
 namespace fulmen::kernels::cuda {
 namespace {
 
-// Memory beyond the arguments: one tile of logits (32 MiB) and the tile's rows of h and dh, whatever T and V.
+// Memory beyond the arguments: one tile of logits (32 MiB), their gradients in bf16 and the tile's rows of h (fp32 and
+// bf16) and dh, whatever T and V. With bf16 weights each value is rounded once for all products that read it.
 constexpr int64_t kHeadTileRows = 2048;
 constexpr int kThreads = 256;
 
@@ -15,9 +18,15 @@ struct RowState {
   float x;  // of the target
 };
 
-__global__ void gather_kernel(const float* x, int64_t ld, const int32_t* row, float* y, int64_t C) {
+// rounded: the same in bf16, lines of `ld_rounded`; or null.
+__global__ void gather_kernel(const float* x, int64_t ld, const int32_t* row, float* y, uint16_t* rounded,
+                              int64_t ld_rounded, int64_t C) {
   const int64_t r = blockIdx.x;
-  for (int64_t c = threadIdx.x; c < C; c += kThreads) y[r * C + c] = x[row[r] * ld + c];
+  for (int64_t c = threadIdx.x; c < C; c += kThreads) {
+    const float v = x[row[r] * ld + c];
+    y[r * C + c] = v;
+    if (rounded != nullptr) rounded[r * ld_rounded + c] = to_bf16(v);
+  }
 }
 
 __global__ void scatter_kernel(const float* x, const int32_t* row, float* y, int64_t ld, int64_t C) {
@@ -76,8 +85,9 @@ struct Gradient {
   int64_t ld_lse;
 };
 
-// Logits of the chunk to their gradients in place (the formula is in lm_head.h). Grid: rows of the tile.
-__global__ void gradient_kernel(Chunk a, Gradient g) {
+// Logits of the chunk to their gradients (the formula is in lm_head.h), in place or in bf16 to `rounded`. Grid: rows of
+// the tile.
+__global__ void gradient_kernel(Chunk a, Gradient g, uint16_t* rounded) {
   const int64_t r = blockIdx.x, t = a.row[r];
   float* logits = a.logits + r * kVocabChunk;
   const float M = g.lse[t * g.ld_lse], L = g.lse[t * g.ld_lse + 1];
@@ -89,7 +99,10 @@ __global__ void gradient_kernel(Chunk a, Gradient g) {
     const float d = logits[i] * a.inv_temperature - M, p = exp32(d) * inv_l;
     float x = p * (fma32(dentropy, d + shift, dlogprob) * scale);
     if (i == at) x = x + dlogprob * a.inv_temperature;
-    logits[i] = x;
+    if (rounded != nullptr)
+      rounded[r * kVocabChunk + i] = to_bf16(x);
+    else
+      logits[i] = x;
   }
 }
 
@@ -118,13 +131,18 @@ struct Tile {
   int64_t rows;
   const int32_t *row, *target;
   float *h, *logits;
+  uint16_t* h_rounded;  // null where the weights are fp32
+  int64_t ld_rounded;
 };
 
-void project(const PackedWeight& w, int64_t chunk, const Tile& tile, Context& ctx) {
-  PackedWeight part = w;
-  part.data = static_cast<const char*>(w.data) + chunk * kVocabChunk * w.K * dtype_bytes(w.dtype);
-  part.N = chunk_width(w.N, chunk);
-  cuda::linear_forward({mat(tile.h, tile.rows, w.K), part, mat(tile.logits, tile.rows, part.N, kVocabChunk)}, ctx);
+void project(const PackedWeight& w, int64_t chunk, const Tile& tile, State& state) {
+  Product p;
+  p.a = tile.h, p.a_row = w.K, p.a_rounded = tile.h_rounded, p.a_rounded_row = tile.ld_rounded;
+  p.b = static_cast<const char*>(w.data) + chunk * kVocabChunk * w.K * dtype_bytes(w.dtype), p.b_type = w.dtype;
+  p.b_column = w.K;
+  p.c = tile.logits, p.c_row = kVocabChunk;
+  p.M = tile.rows, p.N = chunk_width(w.N, chunk), p.K = w.K;
+  w.dtype == DType::kBf16 ? multiply_bf16(p, state) : multiply_fp32(p, state);
 }
 
 Chunk chunk_of(const Tile& t, int64_t chunk, int64_t V, float inv_temperature) {
@@ -133,21 +151,42 @@ Chunk chunk_of(const Tile& t, int64_t chunk, int64_t V, float inv_temperature) {
 
 // f(tile) for every kHeadTileRows rows that have a target, their h gathered.
 template <class F>
-void each_tile(const TensorRef& h, const Rows& rows, State::Frame& frame, State& state, F f) {
+void each_tile(const TensorRef& h, DType weights, const Rows& rows, State::Frame& frame, State& state, F f) {
   const auto n = static_cast<int64_t>(rows.row.size()), most = n < kHeadTileRows ? n : kHeadTileRows, C = h.dim[1];
   if (n == 0) return;
   Tile tile{};
   tile.logits = frame.take<float>(most * kVocabChunk);
   tile.h = frame.take<float>(most * C);
+  tile.ld_rounded = (C + 7) / 8 * 8;
+  if (weights == DType::kBf16) tile.h_rounded = frame.take<uint16_t>(most * tile.ld_rounded);
   for (int64_t first = 0; first < n; first += kHeadTileRows) {
     tile.rows = n - first < kHeadTileRows ? n - first : kHeadTileRows;
     tile.row = state.upload(std::span<const int32_t>(rows.row).subspan(first, tile.rows));
     tile.target = state.upload(std::span<const int32_t>(rows.target).subspan(first, tile.rows));
     launch(state, "lm_head: gather", gather_kernel, dim3(static_cast<unsigned>(tile.rows)), kThreads, 0, h.f32(), h.ld,
-           tile.row, tile.h, C);
+           tile.row, tile.h, tile.h_rounded, tile.ld_rounded, C);
     f(tile);
   }
 }
+
+// dh and dw of a chunk on the tensor cores, the gradients of its logits already in bf16.
+struct ChunkProducts {
+  Product dh, dw;
+  bool fit;  // may be multiplied from what is rounded
+  ChunkProducts(const LmHeadBackward& a, const Chunk& chunk, const Tile& tile, float* dh_tile, uint16_t* gradient) {
+    const TensorRef w = chunk_rows(a.w_rows, chunk.first, chunk.width), to = a.dw;
+    dh.a_rounded = gradient, dh.a_rounded_row = kVocabChunk;
+    dw = dh;
+    dh.b = w.data, dh.b_type = w.dtype, dh.b_k = w.ld, dh.b_column = 1;
+    dh.c = dh_tile, dh.c_row = a.w.K, dh.accumulate = chunk.first > 0;
+    dh.M = tile.rows, dh.N = a.w.K, dh.K = chunk.width;
+    dw.a_row = 1, dw.a_k = kVocabChunk;
+    dw.b = tile.h_rounded, dw.b_type = DType::kBf16, dw.b_k = tile.ld_rounded, dw.b_column = 1;
+    dw.M = chunk.width, dw.N = a.w.K, dw.K = tile.rows, dw.accumulate = true;
+    if (to) dw.c = chunk_rows(to, chunk.first, chunk.width).f32(), dw.c_row = to.ld;
+    fit = w.dtype == DType::kBf16 && gradient != nullptr && fits_tiles(dh) && fits_tiles(dw);
+  }
+};
 
 dim3 blocks_of(int64_t n) { return dim3(static_cast<unsigned>((n + kThreads - 1) / kThreads)); }
 
@@ -158,9 +197,9 @@ void lm_head_forward(const LmHeadForward& a, Context& ctx) {
   State::Frame frame(state);
   const Rows rows(a.target);
   auto* row_state = frame.take<RowState>(kHeadTileRows);
-  each_tile(a.h, rows, frame, state, [&](const Tile& tile) {
+  each_tile(a.h, a.w.dtype, rows, frame, state, [&](const Tile& tile) {
     for (int64_t c = 0; c < vocab_chunks(a.w.N); ++c) {
-      project(a.w, c, tile, ctx);
+      project(a.w, c, tile, state);
       launch(state, "lm_head_forward", stats_kernel,
              dim3(static_cast<unsigned>((tile.rows + kBlockRows - 1) / kBlockRows)), kRowThreads * kBlockRows,
              kRowThreads * kBlockRows * sizeof(float), chunk_of(tile, c, a.w.N, a.inv_temperature), row_state);
@@ -181,12 +220,22 @@ void lm_head_backward(const LmHeadBackward& a, Context& ctx) {
   const Rows rows(a.target);
   const int64_t V = a.w.N, C = a.w.K;
   const Gradient g{a.lse.f32(), a.entropy.f32(), a.dlogprob.f32(), a.dentropy.f32(), a.lse.ld};
-  auto* dh = frame.take<float>(kHeadTileRows * C);
-  each_tile(a.h, rows, frame, state, [&](const Tile& tile) {
+  const auto most = std::min(static_cast<int64_t>(rows.row.size()), kHeadTileRows);
+  auto* dh = frame.take<float>(most * C);
+  uint16_t* gradient = nullptr;
+  if (a.w.dtype == DType::kBf16) gradient = frame.take<uint16_t>(most * kVocabChunk);
+  each_tile(a.h, a.w.dtype, rows, frame, state, [&](const Tile& tile) {
     for (int64_t c = 0; c < vocab_chunks(V); ++c) {
-      project(a.w, c, tile, ctx);
+      project(a.w, c, tile, state);
       const Chunk chunk = chunk_of(tile, c, V, a.inv_temperature);
-      launch(state, "lm_head_backward", gradient_kernel, dim3(static_cast<unsigned>(tile.rows)), kThreads, 0, chunk, g);
+      const ChunkProducts products(a, chunk, tile, dh, gradient);
+      launch(state, "lm_head_backward", gradient_kernel, dim3(static_cast<unsigned>(tile.rows)), kThreads, 0, chunk, g,
+             products.fit ? gradient : nullptr);
+      if (products.fit) {
+        multiply_bf16(products.dh, state);
+        if (a.dw) multiply_bf16(products.dw, state);
+        continue;
+      }
       LinearBackward step;
       step.dy = mat(tile.logits, tile.rows, chunk.width, kVocabChunk);
       step.x = mat(tile.h, tile.rows, C);

@@ -7,6 +7,7 @@
 #include <exception>
 #include <memory>
 
+#include "kernels/cuda/product_library.h"
 #include "kernels/cuda/product_wgmma.h"
 #include "kernels/cuda/state.h"
 #include "kernels/cuda/table.h"
@@ -79,6 +80,14 @@ FULMEN_EXPORT int fulmen_cuda_open(int device, void** state, char* message, size
     auto opened = std::make_unique<cuda::State>(device);
     cuda::admit_wgmma(*opened, p.major == 9);
     *state = opened.release();
+  });
+}
+
+FULMEN_EXPORT int fulmen_cuda_use_library(void* state, const LinearShape* shapes, size_t count, char* message,
+                                          size_t size) {
+  return guarded(message, size, [&] {
+    const std::string chosen = cuda::use_library({shapes, count}, *static_cast<cuda::State*>(state));
+    std::snprintf(message, size, "%s", chosen.c_str());
   });
 }
 

@@ -9,12 +9,24 @@
 // few rows (decode) take small tiles and many rows large ones, with equal bits.
 //
 // The sum over k is not split. A tree of partial sums would give decode more blocks when K is large, but all kernels
-// must then share it: the tiles of many rows would hold one more accumulator for each level that is open and add it up
-// in fp32 outside of the tensor cores. We expect that to cost training and prefill more than decode gains, for decode
-// has other blocks from N, from the experts, and from linear layers multiplied together; it is not measured.
+// must then share it: the tiles of many rows would hold one more accumulator for each level that is open (wgmma has 128
+// of its 240 registers in one) and add it up in fp32 outside of the tensor cores. Decode has other ways to ask for its
+// weights early enough, which is what blocks are for: at 3 TB/s and 0.7 us of latency, 2.1 MB must be on their way.
+// The kernel of few rows gives, on an H100's 132 multiprocessors (plan_few; asserted in cuda_product_test.cc):
 //
-// Nor are products of a library used (cuBLASLt): which order its algorithms add in, and whether the number of rows
-// changes it, is not promised.
+//   decode product       (N, K) of G1, 1.8 B      blocks   on their way    of M1          blocks    on their way
+//   qkv + output gate    3072 + 1024, 1024        256      8.4 of 8.4 MB   32768, 6144    1024      > 20 MB
+//   attention out        1024, 1024               64       2.1 of 2.1 MB   6144, 8192     384       18 of 101 MB
+//   q, k, v (softmax)    1536, 1024               96       3.1 of 3.1 MB   10240, 6144    320       14 of 126 MB
+//   w1 + w3, 1 row       2 x (2048, 1024)         256      8.4 of 8.4 MB   2 x 18432      1152      > 20 MB
+//   w2, 1 row            2 x (1024, 1024)         128      4.2 of 4.2 MB   2 x 6144       384       17 of 226 MB
+//
+// Only three of G1 have fewer blocks than multiprocessors, and all of their weights are asked for in the first instant:
+// a split could hide part of about 1 us in those, at the price of a second phase. With the sizes it was made for, M1's,
+// nothing is idle.
+//
+// A third source of many rows is a library (cuBLASLt), for the shapes where this device showed at start-up that it has
+// these very bits: product_library.h.
 
 #include <cstdint>
 #include <span>

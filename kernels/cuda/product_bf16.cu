@@ -3,6 +3,7 @@
 
 #include "kernels/cuda/arithmetic.cuh"
 #include "kernels/cuda/product_few.h"
+#include "kernels/cuda/product_library.h"
 #include "kernels/cuda/product_lines.cuh"
 #include "kernels/cuda/product_tile.cuh"
 #include "kernels/cuda/product_wgmma.h"
@@ -129,6 +130,7 @@ void multiply_mma(const Product& p, State& state) {
 
 void multiply_bf16(const Product& p, State& state) {
   if (fits_few(p)) return multiply_few({&p, 1}, state);
+  if (state.library() != nullptr && state.library()->multiply(p, state)) return;
   if (!fits_tiles(p)) return multiply_mma(p, state);
   state.wgmma_admitted() ? multiply_wgmma(p, state) : multiply_mma_tiles(p, state);
 }

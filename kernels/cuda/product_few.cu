@@ -3,9 +3,10 @@
 //
 // Rows and columns change places: 16 or 32 rows of the weights are the left operand of mma.sync, 8 to 32 tokens the
 // right one, so little is padded; products commute, so the bits are those of the large tiles (the device shows it at
-// start-up, product_wgmma.h). A block is one warp: a narrow matrix still gives a block to every multiprocessor, without
-// splitting the sum, and products of one x (q, k, v and gate; an expert's two) share a launch. The weights come through
-// a ring of 11 tiles of 64 k on their way (22 or 44 KB for each warp).
+// start-up, product_wgmma.h). A block is one warp, and products of one x (q, k, v and gate; an expert's two) share a
+// launch, so that most matrices give blocks to every multiprocessor without splitting the sum. The weights come through
+// a ring: 11 tiles of 32 x 64 are on their way for each warp, or 23 of 16 x 64, which of a narrow matrix is all of its
+// 16 rows up to K = 1472 (product.h has the figures).
 
 #include "kernels/cuda/product_few.h"
 #include "kernels/cuda/product_tile.cuh"
@@ -15,9 +16,10 @@ namespace fulmen::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 32;
-constexpr int kStep = 64;  // of k
-constexpr int kDepth = 12;
+constexpr int kStep = kFewStep;
 constexpr int kLd = kStep + 8;
+template <int kTiles>
+constexpr int kRing = kTiles == 1 ? 24 : 12;  // FewPlan::depth
 
 // 64 of k for 8 tokens, as right operands of 4 steps; x is fp32 or already bf16. Zero beyond the edges.
 template <class T>
@@ -51,6 +53,7 @@ struct Together {  // products of the same x
 template <int kTiles, int kEights, class T>
 __global__ void __launch_bounds__(kThreads)
     few_kernel(const __grid_constant__ Together list, const T* x, int64_t stride, bool wide) {
+  constexpr int kDepth = kRing<kTiles>;
   const Product& p = list.product[blockIdx.z];
   const Tile tile = find_tile(p, 8 * kEights, 16 * kTiles, blockIdx.x, blockIdx.y, 0);
   if (tile.rows <= 0 || tile.columns <= 0) return;
@@ -121,13 +124,12 @@ void run(std::span<const Product> list, const T* x, int64_t stride, State& state
   }
   grid.z = static_cast<unsigned>(list.size());
   launch(state, "multiply_few", few_kernel<kTiles, kEights, T>, grid, kThreads,
-         kDepth * 16 * kTiles * kLd * sizeof(uint16_t), all, x, stride, wide);
+         kRing<kTiles> * 16 * kTiles * kLd * sizeof(uint16_t), all, x, stride, wide);
 }
 
 template <int kTiles>
-void run(std::span<const Product> list, State& state) {
+void run(std::span<const Product> list, int64_t rows, State& state) {
   const Product& p = list[0];
-  const int64_t rows = p.groups == Groups::kRows ? (p.M + p.experts - 1) / p.experts : p.M;  // expected of a tile
   if (rows <= 8) return run<kTiles, 1>(list, p.a, p.a_row, state);
   State::Frame frame(state);  // each block reads all of x: half the bytes pay for the launch
   auto* x = frame.take<uint16_t>(p.M * p.K);
@@ -150,10 +152,8 @@ bool fits_few(const Product& p) {
 }
 
 void multiply_few(std::span<const Product> list, State& state) {
-  constexpr int64_t kEnough = 264;  // blocks: two a multiprocessor
-  int64_t blocks = 0;
-  for (const Product& p : list) blocks += p.N / 32 * (p.groups == Groups::kRows ? p.experts : 1);
-  blocks >= kEnough ? run<2>(list, state) : run<1>(list, state);
+  const FewPlan plan = plan_few(list);
+  plan.columns == 32 ? run<2>(list, plan.rows, state) : run<1>(list, plan.rows, state);
 }
 
 }  // namespace fulmen::kernels::cuda

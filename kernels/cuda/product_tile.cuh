@@ -20,24 +20,46 @@ __device__ inline T smaller(T a, T b) {
   return a < b ? a : b;
 }
 
-// a and c are moved to the tile's first row, b to the product's first k.
+// Whose the `tile`-th tile of rows is, counting expert by expert, and which of its tiles; expert -1: there are not so
+// many. The lanes of a warp take an expert each: one after another they would cost a decode product a microsecond.
+struct ExpertTile {
+  int expert;
+  int64_t tile;
+  int32_t first, end;  // rows of the expert
+};
+__device__ inline ExpertTile find_expert(const Product& p, int tile_rows, int64_t tile) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  for (int base = 0; base < p.experts; base += 32) {
+    const int e = base + lane;
+    const int32_t first = p.offset[smaller(e, p.experts)], end = p.offset[smaller(e + 1, p.experts)];
+    const int mine = (end - first + tile_rows - 1) / tile_rows;
+    int sum = mine;  // of the lanes up to this one
+    for (int s = 1; s < 32; s <<= 1) {
+      const int below = __shfl_up_sync(0xffffffffu, sum, s);
+      if (lane >= s) sum += below;
+    }
+    const int at = __popc(__ballot_sync(0xffffffffu, sum <= tile));  // lanes that end before it
+    if (at < 32)
+      return {base + at, tile - __shfl_sync(0xffffffffu, sum - mine, at), __shfl_sync(0xffffffffu, first, at),
+              __shfl_sync(0xffffffffu, end, at)};
+    tile -= __shfl_sync(0xffffffffu, sum, 31);
+  }
+  return {-1, 0, 0, 0};
+}
+
+// a and c are moved to the tile's first row, b to the product's first k. Whole warps call it.
 __device__ inline Tile find_tile(const Product& p, int tile_rows, int tile_columns, int64_t tile, int64_t tile_column,
                                  int expert) {
   Tile t{p.a, p.b, p.c, 0, tile_column * tile_columns, p.K, 0, 0, expert};
   t.columns = static_cast<int>(smaller<int64_t>(tile_columns, p.N - t.n0));
   int64_t m0 = tile * tile_rows, end = p.M;
   if (p.groups == Groups::kRows) {
-    int e = 0;
-    for (; e < p.experts; ++e) {
-      const int64_t tiles = (p.offset[e + 1] - p.offset[e] + tile_rows - 1) / tile_rows;
-      if (tile < tiles) break;
-      tile -= tiles;
-    }
-    if (e == p.experts) return t;
-    m0 = p.offset[e] + tile * tile_rows;
-    end = p.offset[e + 1];
-    t.b = p.b_list[e];
-    t.expert = e;
+    const ExpertTile found = find_expert(p, tile_rows, tile);
+    if (found.expert < 0) return t;
+    m0 = found.first + found.tile * tile_rows;
+    end = found.end;
+    t.b = p.b_list[found.expert];
+    t.expert = found.expert;
   }
   if (p.groups == Groups::kSum) {
     const int64_t first = p.offset[expert];

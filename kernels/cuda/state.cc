@@ -5,6 +5,8 @@
 #include <string>
 #include <utility>
 
+#include "kernels/cuda/product_library.h"
+
 namespace fulmen::kernels::cuda {
 namespace {
 
@@ -60,6 +62,8 @@ State::~State() {
   for (cudaEvent_t e : {forked_, joined_}) cudaEventDestroy(e);
   for (cudaStream_t s : {beside_, stream_}) cudaStreamDestroy(s);
 }
+
+void State::set_library(std::unique_ptr<LibraryProducts> library) { library_ = std::move(library); }
 
 void State::wait() {
   check(cudaStreamSynchronize(stream_), "a kernel queued before");

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -17,6 +18,8 @@
 #include "kernels/cuda/arena.h"
 
 namespace fulmen::kernels::cuda {
+
+class LibraryProducts;
 
 void check(cudaError_t code, const char* what);  // throws Error "cuda: WHAT: MESSAGE" unless cudaSuccess
 
@@ -35,6 +38,8 @@ class State {
   void together(const std::function<void()>& aside, const std::function<void()>& rest);
   bool wgmma_admitted() const { return wgmma_; }  // product_wgmma.h
   void set_wgmma_admitted(bool admitted) { wgmma_ = admitted; }
+  LibraryProducts* library() const { return library_.get(); }  // product_library.h; null: own kernels alone
+  void set_library(std::unique_ptr<LibraryProducts> library);
   Arena& arena() { return arena_; }
   static void release(void* p) noexcept;  // of the State whose arena it came from; nothing when that is gone
 
@@ -82,6 +87,7 @@ class State {
   bool together_ = false, aside_ = false;
   int shared_limit_ = 0;
   bool wgmma_ = false;
+  std::unique_ptr<LibraryProducts> library_;
   char *ring_host_ = nullptr, *ring_device_ = nullptr;
   size_t ring_bytes_ = 0, ring_used_ = 0;
   std::vector<Block> blocks_;

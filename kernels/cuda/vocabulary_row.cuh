@@ -33,15 +33,23 @@ __device__ inline float max_of_64(float value, float* memory, int j) {
   return memory[0];
 }
 
-// One chunk by 64 threads. A logit that is not finite makes l not a number: (x - m) * 0 is added, which changes nothing
-// otherwise.
+// One chunk by 64 threads, read once. A logit that is not finite makes l not a number: (x - m) * 0 is added, which
+// changes nothing otherwise.
 __device__ inline VocabStats chunk_stats(const float* logits, int64_t n, float inv_temperature, float* memory, int j) {
-  float top = -INFINITY;
-  for (int64_t i = j; i < n; i += kRowThreads) top = larger(top, logits[i] * inv_temperature);
+  constexpr int kMine = kVocabChunk / kRowThreads;
+  const int mine = static_cast<int>((n - j + kRowThreads - 1) / kRowThreads);  // of this thread: j, j + 64, ...
+  float x[kMine], top = -INFINITY;
+  FULMEN_UNROLL
+  for (int i = 0; i < kMine; ++i) {
+    x[i] = i < mine ? logits[j + i * kRowThreads] * inv_temperature : -INFINITY;
+    if (i < mine) top = larger(top, x[i]);
+  }
   const float m = max_of_64(top, memory, j);
   float l = 0, s = 0;
-  for (int64_t i = j; i < n; i += kRowThreads) {
-    const float d = logits[i] * inv_temperature - m, e = exp32(d);
+  FULMEN_UNROLL
+  for (int i = 0; i < kMine; ++i) {
+    if (i >= mine) continue;
+    const float d = x[i] - m, e = exp32(d);
     s = fma32(e, d, s);
     l = fma32(d, 0.0f, l) + e;
   }

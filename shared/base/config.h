@@ -28,14 +28,16 @@ class ConfigError : public Error {  // the user's input is wrong and nothing was
 struct RunConfig {
   std::string dir = "runs/default";  // everything a run writes lies under it
   int64_t seed = 1;
-  std::string device = "auto";  // auto | cpu | cuda | cuda:N
-  int threads = 0;              // CPU threads of the learner; 0 = all cores
+  std::string device = "auto";   // auto | cpu | cuda | cuda:N
+  int threads = 0;               // CPU threads of the learner; 0 = all cores
+  std::string products = "own";  // own | library: who multiplies matrices on a GPU; the bits are the same
 };
 
 struct ModelSection {
   std::string path;                // a Hugging Face directory, or a config.json (then weights are random from run.seed)
   std::string tokenizer = "byte";  // byte | path of tokenizer.json | dir
   std::string weights_dtype = "f32";  // f32 | bf16: compute copy of the linear weights (the learner's master is fp32)
+  std::string head_dtype = "f32";     // f32 | bf16: the LM head's operands; its sums, logits and softmax are fp32
   std::string cache_dtype = "f32";    // f32 | bf16: K and V of both attention caches (rounded on both sides)
   bool recompute = false;             // learner keeps only layer inputs and recomputes activations in backward
 };

@@ -43,6 +43,8 @@ void visit_run(Section s, RunConfig& c) {
   s.text("device", c.device,
          "auto (a GPU when one works, and says why when not), cpu, cuda, or cuda:N: learner rank r on GPU N + r");
   s.number("threads", c.threads, 0, 1024, "CPU threads of the learner; 0 = all cores");
+  s.choice("products", c.products, {"own", "library"},
+           "library: a GPU's linear layers by cuBLASLt too, where it shows at start-up that it gives the same bits");
 }
 
 void visit_model(Section s, ModelSection& c) {
@@ -50,6 +52,8 @@ void visit_model(Section s, ModelSection& c) {
   s.text("tokenizer", c.tokenizer, "byte, a tokenizer.json, or a directory that holds one");
   s.choice("weights_dtype", c.weights_dtype, {"f32", "bf16"},
            "compute copy of the linear weights; the learner's master copy is fp32");
+  s.choice("head_dtype", c.head_dtype, {"f32", "bf16"},
+           "what the LM head multiplies, in both roles (bf16 on a GPU: tensor cores); logits and softmax are fp32");
   s.choice("cache_dtype", c.cache_dtype, {"f32", "bf16"}, "K and V of both attention caches");
   s.flag("recompute", c.recompute, "recompute activations in backward: less memory, a third more time");
 }

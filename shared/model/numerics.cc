@@ -25,9 +25,9 @@ base::Digest digest_of(const Buffer& b, kernels::Context& ctx) {
   return base::digest128(values.data(), values.size() * sizeof(float));
 }
 
-base::Digest probe(kernels::Context& ctx, DType cache_dtype, DType weights_dtype) {
+base::Digest probe(kernels::Context& ctx, DType cache_dtype, const ComputeDtypes& dtypes) {
   const ModelConfig c = parse_model_config(kProbeModel, "numerics probe");
-  Weights weights(c, weights_dtype);
+  Weights weights(c, dtypes);
   weights.init_random(20250616);
   weights.pack(ctx);
   Transformer model(weights, cache_dtype, ctx);
@@ -56,17 +56,19 @@ base::Digest probe(kernels::Context& ctx, DType cache_dtype, DType weights_dtype
 
 }  // namespace
 
-std::string numerics_digest(kernels::Context& ctx, const ModelConfig& c, DType cache_dtype, DType weights_dtype) {
+std::string numerics_digest(kernels::Context& ctx, const ModelConfig& c, DType cache_dtype,
+                            const ComputeDtypes& dtypes) {
   const auto name = [](DType t) { return t == DType::kF32 ? "fp32" : "bf16"; };
   char text[1024];
   const int n = std::snprintf(
       text, sizeof text,
-      "fulmen numerics 2; kernels %u give %s; lightning block %d; attention tile %d split %d; vocabulary chunk %lld; "
-      "cache %s; weights %s; router lm_head fp32; eps %a %a; postnorm %d; alpha beta %a %a %a %a %a %a; rope %a %d; "
+      "fulmen numerics 3; kernels %u give %s; lightning block %d; attention tile %d split %d; vocabulary chunk %lld; "
+      "cache %s; weights %s; lm_head %s, its sums and router fp32; eps %a %a; postnorm %d; alpha beta %a %a %a %a %a "
+      "%a; rope %a %d; "
       "top_k %d",
-      ctx.table->version, base::hex(probe(ctx, cache_dtype, weights_dtype)).c_str(), kernels::kLightningBlock,
+      ctx.table->version, base::hex(probe(ctx, cache_dtype, dtypes)).c_str(), kernels::kLightningBlock,
       kernels::kAttentionTile, kernels::kAttentionSplit, static_cast<long long>(kernels::kVocabChunk),
-      name(cache_dtype), name(weights_dtype), static_cast<double>(c.rms_norm_eps),
+      name(cache_dtype), name(dtypes.weights), name(dtypes.head), static_cast<double>(c.rms_norm_eps),
       static_cast<double>(c.lightning_norm_eps), c.postnorm ? 1 : 0, static_cast<double>(c.alpha_softmax),
       static_cast<double>(c.beta_softmax), static_cast<double>(c.alpha_lightning),
       static_cast<double>(c.beta_lightning), static_cast<double>(c.alpha_mlp), static_cast<double>(c.beta_mlp),

@@ -331,7 +331,8 @@ void Transformer::forward(const Batch& batch, Cache* cache, Tape* tape, TensorRe
 
   const auto input_of = [&](size_t l) { return s.sized(tape != nullptr ? tape->state().x[l] : s.work.x, T, C); };
   TensorRef x = input_of(0);
-  kernels::embedding_forward({batch.tokens, s.w.rows(s.embedding), x, batch.sampled}, s.ctx);
+  const TensorRef table = mat(s.w.master(s.embedding).f32(), s.c.vocab_size, s.c.hidden_size);
+  kernels::embedding_forward({batch.tokens, table, x, batch.sampled}, s.ctx);
   s.see(-1, "embedding", x);
   for (size_t l = 0; l < s.layers.size(); ++l) {
     const bool keep = tape != nullptr && !tape->state().recompute;

@@ -139,6 +139,6 @@ class Transformer {
 // Hosts with AVX2 and with AVX-512 agree, since their kernels do. Rollout says it in its Hello and in each episode; the
 // learner compares.
 std::string numerics_digest(kernels::Context& ctx, const ModelConfig& config, kernels::DType cache_dtype,
-                            kernels::DType weights_dtype);
+                            const ComputeDtypes& dtypes);
 
 }  // namespace fulmen::model

@@ -35,10 +35,38 @@ void Buffer::take(kernels::DeviceMemory memory, size_t floats) {
   capacity_ = size_ = floats;
 }
 
-Weights::Weights(const ModelConfig& config, DType weights_dtype)
-    : config_(config), dtype_(weights_dtype), specs_(tensor_specs(config)) {
+namespace {
+
+DType dtype_of(const std::string& name, const char* key) {
+  FULMEN_CHECK(name == "f32" || name == "bf16",
+               std::string("model.") + key + ": got \"" + name + "\", want f32 or bf16");
+  return name == "bf16" ? DType::kBf16 : DType::kF32;
+}
+
+constexpr char kEmbedding[] = "model.embed_tokens.weight", kHead[] = "lm_head.weight";
+
+bool is_head(const TensorSpec& spec, const ModelConfig& config) {
+  return spec.name == (config.tie_word_embeddings ? kEmbedding : kHead);
+}
+
+}  // namespace
+
+ComputeDtypes::ComputeDtypes(const base::ModelSection& config)
+    : weights(dtype_of(config.weights_dtype, "weights_dtype")), head(dtype_of(config.head_dtype, "head_dtype")) {}
+
+TensorUse use_of(const TensorSpec& spec, const ModelConfig& config, const ComputeDtypes& dtypes) {
+  const bool embedding = spec.name == kEmbedding, head = is_head(spec, config);
+  if (spec.shape.size() != 2 || (embedding && !head)) return {false, DType::kF32, DType::kF32};
+  const bool keep_fp32 = spec.fp32_on_disk || spec.name.ends_with(".coefficient.weight");
+  const DType compute = keep_fp32 ? DType::kF32 : head ? dtypes.head : dtypes.weights;
+  return {true, compute, embedding ? DType::kF32 : compute};  // rows of an embedding are looked up in fp32
+}
+
+Weights::Weights(const ModelConfig& config, const ComputeDtypes& dtypes)
+    : config_(config), specs_(tensor_specs(config)) {
   values_.resize(specs_.size());
   for (size_t i = 0; i < specs_.size(); ++i) {
+    uses_.push_back(use_of(specs_[i], config_, dtypes));
     values_[i].resize(static_cast<size_t>(specs_[i].numel()));
     index_.emplace(specs_[i].name, i);
   }
@@ -50,9 +78,7 @@ size_t Weights::index(const std::string& name) const {
   return it->second;
 }
 
-size_t Weights::lm_head_index() const {
-  return has("lm_head.weight") ? index("lm_head.weight") : index("model.embed_tokens.weight");
-}
+size_t Weights::lm_head_index() const { return index(has(kHead) ? kHead : kEmbedding); }
 
 void Weights::init_random(uint64_t seed) {
   for (size_t i = 0; i < specs_.size(); ++i) {
@@ -66,16 +92,6 @@ void Weights::init_random(uint64_t seed) {
     const float std = static_cast<float>(config_.initializer_range);
     for (float& x : values) x = std * stream.next_normal();
   }
-}
-
-bool Weights::linear(size_t i) const {
-  return specs_[i].shape.size() == 2 && (specs_[i].name != "model.embed_tokens.weight" || i == lm_head_index());
-}
-
-DType Weights::compute_dtype(size_t i) const {
-  const bool keep_fp32 =
-      specs_[i].fp32_on_disk || i == lm_head_index() || specs_[i].name.ends_with(".coefficient.weight");
-  return keep_fp32 ? DType::kF32 : dtype_;
 }
 
 namespace {
@@ -94,8 +110,6 @@ void round_to(const float* from, uint16_t* to, int64_t n, kernels::Context& ctx)
 }
 
 }  // namespace
-
-DType Weights::wire_dtype(size_t i) const { return linear(i) ? compute_dtype(i) : DType::kF32; }
 
 std::vector<uint16_t> Weights::to_bf16(size_t i, kernels::Context& ctx) const {
   std::vector<uint16_t> rounded(values_[i].size());
@@ -135,7 +149,8 @@ void Weights::reserve(kernels::Context& ctx) const {
   size_t bytes = 0;
   for (size_t i = 0; i < specs_.size(); ++i) {
     bytes += values_[i].size() * sizeof(float) + kGap;
-    if (linear(i)) bytes += kernels::packed_bytes(specs_[i].shape[0], specs_[i].shape[1], compute_dtype(i)) + kGap;
+    if (uses_[i].linear)
+      bytes += kernels::packed_bytes(specs_[i].shape[0], specs_[i].shape[1], uses_[i].compute) + kGap;
   }
   kernels::reserve(bytes, ctx);
 }
@@ -154,15 +169,15 @@ void Weights::lay_out(kernels::Context& ctx) {
   }
   packed_.resize(specs_.size());
   const auto packed_floats = [&](size_t i) {  // whole cache lines
-    return (kernels::packed_bytes(specs_[i].shape[0], specs_[i].shape[1], compute_dtype(i)) + 63) / 64 * 16;
+    return (kernels::packed_bytes(specs_[i].shape[0], specs_[i].shape[1], uses_[i].compute) + 63) / 64 * 16;
   };
   size_t floats = 0;
-  for (size_t i = 0; i < specs_.size(); ++i) floats += linear(i) ? packed_floats(i) : 0;
+  for (size_t i = 0; i < specs_.size(); ++i) floats += uses_[i].linear ? packed_floats(i) : 0;
   panels_.resize(floats, ctx);
   float* panels = panels_.data();
   for (size_t i = 0; i < specs_.size(); ++i) {
-    if (!linear(i)) continue;
-    packed_[i] = {panels, compute_dtype(i), specs_[i].shape[0], specs_[i].shape[1]};
+    if (!uses_[i].linear) continue;
+    packed_[i] = {panels, uses_[i].compute, specs_[i].shape[0], specs_[i].shape[1]};
     panels += packed_floats(i);
   }
 }
@@ -170,9 +185,9 @@ void Weights::lay_out(kernels::Context& ctx) {
 void Weights::make_compute_copies(kernels::Context& ctx, bool bf16_arrived) {
   bf16_rows_.resize(specs_.size());
   for (size_t i = 0; i < specs_.size(); ++i) {
-    if (!linear(i)) continue;
+    if (!uses_[i].linear) continue;
     const auto& [data, dtype, N, K] = packed_[i];
-    if (dtype == DType::kBf16 && bf16_arrived) continue;
+    if (bf16_arrived && uses_[i].wire == DType::kBf16) continue;
     kernels::pack_weight(kernels::mat(device_values(i), N, K), dtype, const_cast<void*>(data), ctx);
     if (dtype == DType::kF32) continue;
     if (kernels::packed_is_rows(ctx)) continue;                // the packed copy is in the shape that backward wants

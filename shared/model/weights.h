@@ -12,6 +12,7 @@
 
 #include "kernels/linear.h"
 #include "kernels/memory.h"
+#include "shared/base/config.h"
 #include "shared/base/file.h"
 #include "shared/model/model_config.h"
 
@@ -38,16 +39,29 @@ class Buffer {
   size_t size_ = 0, capacity_ = 0;
 };
 
+// What linear weights are multiplied as; sums are fp32 in any case. Router and shared-expert coefficient: always fp32.
+struct ComputeDtypes {
+  kernels::DType weights, head;  // head: the LM head, rollout's and the learner's
+  ComputeDtypes(kernels::DType of_weights, kernels::DType of_head = kernels::DType::kF32)
+      : weights(of_weights), head(of_head) {}
+  explicit ComputeDtypes(const base::ModelSection& config);
+};
+
+// How a tensor is used. This is the only place that says which stay fp32.
+struct TensorUse {
+  bool linear;             // multiplied from a packed copy
+  kernels::DType compute;  // of that copy
+  kernels::DType wire;     // as it travels to a rollout worker: what its forward reads and no more
+};
+TensorUse use_of(const TensorSpec& spec, const ModelConfig& config, const ComputeDtypes& dtypes);
+
 class Weights {
  public:
-  // Allocates zeroed parameters. weights_dtype: dtype of the packed linear weights (router, shared-expert coefficient
-  // and lm_head stay fp32).
-  Weights(const ModelConfig& config, kernels::DType weights_dtype);
+  Weights(const ModelConfig& config, const ComputeDtypes& dtypes);  // zeroed parameters
 
   const ModelConfig& config() const { return config_; }
   const std::vector<TensorSpec>& specs() const { return specs_; }
   size_t num_tensors() const { return specs_.size(); }
-  kernels::DType weights_dtype() const { return dtype_; }
 
   std::span<float> tensor(size_t i) { return {values_[i].data(), values_[i].size()}; }
   std::span<const float> tensor(size_t i) const { return {values_[i].data(), values_[i].size()}; }
@@ -75,9 +89,8 @@ class Weights {
   // The fp32 values where kernels can reach them, flat: what the optimizer updates. Valid after pack().
   kernels::TensorRef master(size_t i) const;
 
-  // How a tensor travels to a rollout worker: in the dtype that forward reads it in, so bf16 where it is packed to
-  // that. A worker that packs what came has the same compute copies as if the fp32 values had come.
-  kernels::DType wire_dtype(size_t i) const;
+  // A worker that packs what came in this dtype has the same compute copies as if the fp32 values had come.
+  kernels::DType wire_dtype(size_t i) const { return uses_[i].wire; }
   std::vector<uint16_t> to_bf16(size_t i, kernels::Context& ctx) const;  // rounded to nearest even, as pack does
   void from_bf16(size_t i, std::span<const uint16_t> values);
 
@@ -87,12 +100,9 @@ class Weights {
 
  private:
   void reserve(kernels::Context& ctx) const;
-  bool linear(size_t i) const;                   // multiplied from a packed copy
-  kernels::DType compute_dtype(size_t i) const;  // of that copy
-
   ModelConfig config_;
-  kernels::DType dtype_;
   std::vector<TensorSpec> specs_;
+  std::vector<TensorUse> uses_;
   std::unordered_map<std::string, size_t> index_;
   void lay_out(kernels::Context& ctx);  // memory of the device and of the compute copies
   void make_compute_copies(kernels::Context& ctx, bool bf16_arrived = false);

@@ -80,6 +80,7 @@ void copies_wait() {
 void run_grid(dim3 grid, dim3 block, size_t shared, const std::function<void()>& kernel);
 
 void set_reverse(bool reverse);  // threads in descending order, warps too
+void set_idle(bool idle);        // kernels do nothing: what the host does for sizes that no CPU would finish
 
 // Counters of what the runtime was asked for.
 struct Counts {

@@ -89,7 +89,7 @@ struct Tensor {
 };
 
 // Few rows take turns with eight weights: one alone would stay in the L2 cache.
-void linear(Bench& b, DType t, int64_t M, int64_t N, int64_t K) {
+void linear(Bench& b, DType t, int64_t M, int64_t N, int64_t K, const std::string& by = "") {
   Tensor x(M, K, b.ctx), w(N, K, b.ctx), y(M, N, b.ctx);
   std::vector<DeviceMemory> packed;
   for (int i = 0; i < (M <= 64 ? 8 : 1); ++i) {
@@ -102,8 +102,22 @@ void linear(Bench& b, DType t, int64_t M, int64_t N, int64_t K) {
   });
   const auto bytes = static_cast<double>(M * K * 4 + M * N * 4 + N * K * dtype_bytes(t));
   b.report(std::string("linear ") + (t == DType::kBf16 ? "bf16 " : "fp32 ") + std::to_string(M) + "x" +
-               std::to_string(N) + "x" + std::to_string(K),
+               std::to_string(N) + "x" + std::to_string(K) + by,
            s, bytes, 2.0 * static_cast<double>(M) * static_cast<double>(N) * static_cast<double>(K));
+}
+
+// The same by cuBLASLt, where it has our bits (on a device of its own: a library once chosen stays). What was chosen is
+// a line of the results.
+void linear_by_library(Bench& all) {
+  const auto b = std::make_unique<Bench>();
+  b->bandwidth = all.bandwidth, b->matrix_rate = all.matrix_rate;
+  const LinearShape shapes[] = {{4096, 2048}, {2048, 2048}, {1024, 1024}};
+  const std::string chosen = b->device.use_library(shapes);
+  std::printf("%s\n", chosen.c_str());
+  all.lines.push_back("\"linear by library\": \"" + chosen + "\"");
+  if (chosen.starts_with("own kernels")) return;
+  for (const int64_t M : {512, 4096}) linear(*b, DType::kBf16, M, 4096, 2048, " by library");
+  all.lines.insert(all.lines.end(), b->lines.begin(), b->lines.end());
 }
 
 void lightning(Bench& b, int64_t B, int64_t rows, bool backward = false) {
@@ -308,7 +322,7 @@ struct LmHead {
     const std::string type = t == DType::kBf16 ? " bf16 " : " fp32 ";
     const size_t first = b.lines.size();
     b.report("lm head forward" + type + size, b.seconds(forward), 0, flops);
-    b.report("lm head forward+backward" + type + size, b.seconds(both), 0, 3 * flops);
+    b.report("lm head forward+backward" + type + size, b.seconds(both), 0, 4 * flops);  // logits are computed twice
     const size_t extra = before - std::min(before, bytes_free(b.ctx)) + (size_t{32} << 20);  // scratch taken at start
     b.lines.push_back("\"lm head" + type + size + " extra MB\": " + std::to_string(extra >> 20));
     lines.insert(lines.end(), b.lines.begin() + static_cast<std::ptrdiff_t>(first), b.lines.end());
@@ -332,6 +346,7 @@ void run_cases(Bench& b) {
   LmHead(16384, 2048, 32000, b).measure(DType::kBf16, b.lines);
   for (const int64_t M : {1, 16, 64, 512, 4096}) linear(b, DType::kBf16, M, 4096, 2048);
   for (const int64_t M : {1, 256, 2048}) linear(b, DType::kF32, M, 4096, 2048);
+  linear_by_library(b);
   lightning(b, 64, 1), lightning(b, 256, 1), lightning(b, 1, 8192, true), lightning(b, 8, 4096, true);
   gqa_decode(b, 32, 4096), gqa_decode(b, 128, 4096);
   attention(b, 8, 4096);

@@ -69,7 +69,7 @@ struct Run {
       : shape(shape_of(shape_name)),
         device(choice, pool),
         ctx(device.context()),
-        weights(shape.config, kernels::DType::kBf16) {
+        weights(shape.config, {kernels::DType::kBf16, kernels::DType::kBf16}) {
     for (size_t i = 0; i < weights.num_tensors(); ++i) {  // quick: a billion normal numbers take a minute
       const std::span<float> values = weights.tensor(i);
       const bool norm = weights.specs()[i].shape.size() == 1;
@@ -155,7 +155,7 @@ double decode_bytes(const Run& r, int B, int64_t context) {
   const model::ModelConfig& c = r.shape.config;
   const double C = c.hidden_size, A = double{1} * c.num_heads * c.head_dim, E = c.num_experts;
   const double reached = E * (1 - std::pow(1 - c.top_k / E, B));
-  double bytes = C * c.vocab_size * 4;  // the head is fp32
+  double bytes = C * c.vocab_size * 2;
   for (int l = 0; l < c.num_layers; ++l) {
     const double kv = double{1} * c.num_kv_heads * c.head_dim;
     bytes += c.softmax_layer(l) ? (2 * C * A + 2 * C * kv) * 2 + B * static_cast<double>(context) * 2 * kv * 2

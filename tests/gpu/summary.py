@@ -69,7 +69,7 @@ def table_of(results):
     for part in ("bench", "model"):
         for name, case in (results.get(part) or {}).items():
             if isinstance(case, dict) and seconds_of(case):
-                rows.append(row_of(name, case, rivals.get(name), why))
+                rows.append(row_of(name, case, rivals.get(name.removesuffix(" by library")), why))
             elif "lm head" in name and name.endswith("extra MB"):
                 rows.append({"case": name, "seconds": None, "share_of": "MB", "share": case, "bar": LEAST_EXTRA_MB,
                              "goal": LEAST_EXTRA_MB, "ratios": {}, "why_no_ratio": "memory",

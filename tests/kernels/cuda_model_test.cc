@@ -8,6 +8,7 @@
 
 #include "cuda_runtime.h"
 #include "cuda_test_device.h"
+#include "kernels/lm_head.h"
 #include "kernels/memory.h"
 #include "kernels/table.h"
 #include "learner/divergence.h"
@@ -59,7 +60,7 @@ std::vector<Sampled> generate(const model::Weights& weights, DType cache, kernel
 struct Learner {
   model::Weights weights;
   std::unique_ptr<learner::Trainer> trainer;
-  Learner(DType weights_dtype, DType cache, kernels::Context& ctx) : weights(tiny_config(), weights_dtype) {
+  Learner(const model::ComputeDtypes& dtypes, DType cache, kernels::Context& ctx) : weights(tiny_config(), dtypes) {
     weights.init_random(5);
     weights.pack(ctx);
     trainer = std::make_unique<learner::Trainer>(weights, cache, true, 100, ctx);
@@ -81,11 +82,13 @@ void expect_same(const std::vector<Sampled>& want, const std::vector<Sampled>& g
 }
 
 TEST(CudaModel, RolloutAndLearnerAgreeBitForBit) {
-  for (const DType dtype : {DType::kF32, DType::kBf16}) {
+  const std::pair<DType, model::ComputeDtypes> choices[] = {
+      {DType::kF32, DType::kF32}, {DType::kBf16, DType::kBf16}, {DType::kBf16, {DType::kBf16, DType::kBf16}}};
+  for (const auto& [cache, dtypes] : choices) {
     kernels::ThreadPool pool(1);
     kernels::TestDevice device(pool);
-    Learner l(dtype, dtype, device.context());
-    const auto sampled = generate(l.weights, dtype, device.context());
+    Learner l(dtypes, cache, device.context());
+    const auto sampled = generate(l.weights, cache, device.context());
     ASSERT_EQ(sampled.size(), 4u);
     std::vector<std::vector<float>> logprob;
     l.trainer->score(sequences_of(sampled), kernels::inverse_temperature(0.9f), logprob);
@@ -219,6 +222,36 @@ TEST(CudaModel, PlanTakenAtTheStartIsOneAllocation) {
   EXPECT_EQ(emulation::counts().allocations, 0);
   kernels::trim(ctx);
   EXPECT_THROW(kernels::reserve(size_t{2} << 30, ctx), Error);
+}
+
+// Log-prob, entropy and both gradients of 200064 tokens' vocabulary: what they take beyond their arguments, by the
+// calls that the host makes (the kernels do nothing here).
+TEST(CudaModel, LmHeadTakesLessThan300MBWhateverItsLength) {
+  const int64_t V = 200064;
+  for (const int64_t C : {2048, 6144}) {
+    std::vector<size_t> extra;
+    for (const int64_t T : {4096, 262144}) {
+      kernels::ThreadPool pool(1);
+      kernels::TestDevice device(pool);
+      kernels::Context& ctx = device.context();
+      const kernels::DeviceMemory somewhere = kernels::allocate(256, ctx);
+      auto* p = static_cast<float*>(somewhere.get());
+      const std::vector<int32_t> target(static_cast<size_t>(T), 7);
+      const kernels::PackedWeight w{p, DType::kBf16, V, C};
+      kernels::TensorRef rows = kernels::mat(p, V, C), flat = kernels::vec(p, T), lse = kernels::mat(p, T, 2);
+      rows.dtype = DType::kBf16;
+      const kernels::TensorRef h = kernels::mat(p, T, C), dw = kernels::mat(p, V, C);
+      const size_t before = kernels::bytes_free(ctx);
+      emulation::set_idle(true);
+      kernels::lm_head_forward({h, w, target, 1, flat, flat, lse}, ctx);
+      kernels::lm_head_backward({h, w, rows, target, 1, lse, flat, flat, flat, h, dw}, ctx);
+      kernels::synchronize(ctx);
+      emulation::set_idle(false);
+      extra.push_back(before - kernels::bytes_free(ctx));
+    }
+    EXPECT_LT(extra[0], size_t{300} * 1000 * 1000) << C;
+    EXPECT_EQ(extra[1], extra[0]) << C;
+  }
 }
 
 // The digest sees the entropy, whose sums have another order on the device: roles on the two are told apart.

@@ -5,6 +5,7 @@
 
 #include "cuda_test_device.h"
 #include "kernels/cuda/product_few.h"
+#include "kernels/cuda/product_library.h"
 #include "kernels/cuda/product_wgmma.h"
 #include "kernels/memory.h"
 #include "tests/kernels/properties.h"
@@ -109,6 +110,34 @@ TEST_F(CudaScale, ARowOfAnExpertGivesTheSameBitsInEveryBatch) {
       const auto want = all.begin() + e * (most / E) * N, got = some.begin() + e * each * N;
       EXPECT_TRUE(same_bits(Floats(got, got + each * N), Floats(want, want + each * N))) << "expert " << e;
     }
+  }
+}
+
+// A library's products of a model's layer, forward and dx, on this device: admitted or not, the bits stay ours.
+TEST_F(CudaScale, ALibraryChangesNoBit) {
+  const int64_t most = kSmall ? 140 : 4000, N = kSmall ? 72 : 4096, K = kSmall ? 80 : 2048;
+  std::vector<DeviceMemory> owned;
+  const Matrix x = matrix(most, K, uniform_floats(most * K, 8)), w = matrix(N, K, uniform_floats(N * K, 9));
+  const PackedWeight packed = weight(w, owned);
+  TensorRef rows = w.ref;
+  rows.data = const_cast<void*>(packed.data), rows.dtype = DType::kBf16;
+  const auto run = [&](int64_t M) {
+    const Matrix y = matrix(M, N), dx = matrix(M, K);
+    linear_forward({mat(x.ref.f32() + (most - M) * K, M, K), packed, y.ref}, ctx());
+    LinearBackward back;
+    back.dy = y.ref, back.w = rows, back.dx = dx.ref;
+    linear_backward(back, ctx());
+    return joined({rows_of(y, 0, M), rows_of(dx, 0, M)});
+  };
+  std::vector<Floats> want;
+  for (const int64_t M : {1, 65, 129, 1000, 4000})
+    if (M <= most) want.push_back(run(M));
+  const LinearShape shape{N, K};
+  std::printf("%s\n", cuda::use_library({&shape, 1}, state()).c_str());
+  size_t i = 0;
+  for (const int64_t M : {1, 65, 129, 1000, 4000}) {
+    if (M > most) break;
+    EXPECT_TRUE(same_bits(run(M), want[i++])) << M << " rows";
   }
 }
 

@@ -71,6 +71,8 @@ TEST(Plan, EachKeyMovesItsFigure) {
   EXPECT_LT(q.learner.activations, p.learner.activations);
   EXPECT_EQ(q.shared_image, 0);
   EXPECT_EQ(q.disk_bytes, 3 * 12 * P);
+  c.model.head_dtype = "bf16";
+  EXPECT_EQ(make_plan(c, m).sync_bytes, 4 * P - int64_t{2} * m.vocab_size * m.hidden_size);
 }
 
 TEST(Plan, NamesTheNumberToLowerAndWithItTheRunFits) {

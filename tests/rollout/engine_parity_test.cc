@@ -14,8 +14,8 @@ namespace {
 using kernels::DType;
 
 struct Model {
-  explicit Model(DType weights_dtype = DType::kF32, int threads = 1)
-      : pool(threads), ctx(kernels::cpu_context(pool)), weights(model::parity_model(), weights_dtype) {
+  explicit Model(const model::ComputeDtypes& dtypes = DType::kF32, int threads = 1)
+      : pool(threads), ctx(kernels::cpu_context(pool)), weights(model::parity_model(), dtypes) {
     model::parity_init(weights, 11);
     weights.pack(ctx);
   }
@@ -122,8 +122,10 @@ std::vector<float> learner_logprob(Model& m, DType cache, const GroupRequest& r,
 }
 
 TEST(EngineParity, BehaviourLogProbIsTheLearnersBitForBit) {
-  for (const DType cache : {DType::kF32, DType::kBf16}) {
-    Model m(cache);
+  const std::pair<DType, model::ComputeDtypes> choices[] = {
+      {DType::kF32, DType::kF32}, {DType::kBf16, DType::kBf16}, {DType::kF32, {DType::kF32, DType::kBf16}}};
+  for (const auto& [cache, dtypes] : choices) {
+    Model m(dtypes);
     const Results got = run_with(m, cache, limits());
     int64_t compared = 0;
     for (const GroupRequest& r : requests(m)) {

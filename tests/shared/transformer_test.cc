@@ -246,13 +246,14 @@ TEST(Transformer, WrongUseIsNamed) {
 
 TEST(NumericsDigest, ChangesWithWhatBitsDependOn) {
   SmallModel m;
-  const auto digest = [&](const ModelConfig& c, DType cache, DType weights) {
+  const auto digest = [&](const ModelConfig& c, DType cache, const ComputeDtypes& weights) {
     return numerics_digest(m.ctx, c, cache, weights);
   };
   const std::string base = digest(m.config(), DType::kF32, DType::kF32);
   EXPECT_EQ(base, digest(m.config(), DType::kF32, DType::kF32));
   EXPECT_NE(base, digest(m.config(), DType::kBf16, DType::kF32));
   EXPECT_NE(base, digest(m.config(), DType::kF32, DType::kBf16));
+  EXPECT_NE(base, digest(m.config(), DType::kF32, {DType::kF32, DType::kBf16}));
   EXPECT_NE(base, digest(with([](ModelConfig& c) { c.lightning_norm_eps = 1e-5f; }), DType::kF32, DType::kF32));
 }
 

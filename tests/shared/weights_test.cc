@@ -2,10 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
 #include "kernels/context.h"
+#include "shared/model/library_shapes.h"
 #include "shared/model/parity.h"
 
 namespace fulmen::model {
@@ -81,7 +83,7 @@ TEST(Weights, WhatTravelsInBf16PacksToTheSameBytes) {
   EXPECT_EQ(Weights(c, DType::kF32).wire_dtype(sent.index("model.layers.0.self_attn.qkv_proj.weight")), DType::kF32);
 }
 
-TEST(Weights, RouterCoefficientAndHeadStayFp32) {
+TEST(Weights, RouterCoefficientAndUnlessAskedTheHeadStayFp32) {
   Cpu s;
   ModelConfig c = parity_model();
   c.shared_intermediate_size = 16;
@@ -99,6 +101,11 @@ TEST(Weights, RouterCoefficientAndHeadStayFp32) {
   for (const char* name : {"q_proj", "k_proj", "v_proj", "o_proj"})
     EXPECT_EQ(dtype("model.layers.2.self_attn." + std::string(name) + ".weight"), DType::kBf16) << name;
   EXPECT_EQ(w.packed(w.index("model.embed_tokens.weight")).data, nullptr);
+  Weights asked(c, {DType::kF32, DType::kBf16});
+  asked.pack(s.ctx);
+  for (size_t i = 0; i < asked.num_tensors(); ++i)
+    EXPECT_EQ(asked.packed(i).dtype == DType::kBf16, asked.specs()[i].name == "lm_head.weight")
+        << asked.specs()[i].name;
 }
 
 // rows() and the panels must hold the same rounded numbers: forward reads the one, backward the other.
@@ -145,6 +152,29 @@ TEST(Weights, TiedEmbeddingIsTheHead) {
   w.pack(s.ctx);
   EXPECT_EQ(w.lm_head_index(), w.index("model.embed_tokens.weight"));
   EXPECT_EQ(w.packed(w.lm_head_index()).dtype, DType::kF32);
+  // In bf16 as the head, in fp32 as the embedding: the values must travel whole.
+  Weights head(c, {DType::kBf16, DType::kBf16});
+  head.pack(s.ctx);
+  const size_t i = head.lm_head_index();
+  EXPECT_EQ(head.packed(i).dtype, DType::kBf16);
+  EXPECT_EQ(head.rows(i).dtype, DType::kBf16);
+  EXPECT_EQ(head.master(i).f32(), head.tensor(i).data());
+  EXPECT_EQ(head.wire_dtype(i), DType::kF32);
+}
+
+// Of the quickstart: no experts, no router, no shape twice, the head by its chunk.
+TEST(Weights, LibraryShapesAreThoseOfItsLinearLayersInBf16) {
+  base::ModelSection section;
+  section.path = FULMEN_SOURCE_DIR "/configs/quickstart/config.json";
+  EXPECT_TRUE(library_shapes(section).empty());
+  section.weights_dtype = section.head_dtype = "bf16";
+  const std::vector<kernels::LinearShape> shapes = library_shapes(section);
+  const ModelConfig c = load_model_config(section.path);
+  const int64_t C = c.hidden_size, A = int64_t{c.num_heads} * c.head_dim;
+  for (const kernels::LinearShape& s : {kernels::LinearShape{3 * A, C}, kernels::LinearShape{C, A},
+                                        kernels::LinearShape{std::min<int64_t>(c.vocab_size, 4096), C}})
+    EXPECT_EQ(std::count(shapes.begin(), shapes.end(), s), 1) << s.N << " x " << s.K;
+  EXPECT_EQ(std::count(shapes.begin(), shapes.end(), kernels::LinearShape{c.num_experts, C}), 0);
 }
 
 TEST(Weights, DigestSeesOneBitAndTheDepthOfTheSlopes) {

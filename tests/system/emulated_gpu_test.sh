@@ -51,6 +51,14 @@ grep -q 'is not shared on the GPU: cuda: sharing memory with other processes: op
 [ "$(sum no_ipc)" = "$(sum shm)" ] || fail "without IPC: other weights"
 echo "equal: GPU memory that processes share, and sockets where it cannot be shared"
 
+# the head on tensor cores, and a library for the products: no bit of rollout and learner differs
+good head model.weights_dtype=bf16 model.head_dtype=bf16 run.products=library
+[ "$(grep -c '"numerics/bits_differing": *0[,}]' "$work/head/metrics.jsonl")" = 2 ] || { cat "$work/head/metrics.jsonl"; fail "bf16 head: bits differ"; }
+for log in learner-0 rollout-0; do
+  grep -q 'matrix products: library double' "$work/head.err" "$work/head/logs/$log.log" || fail "$log: the library is not named"
+done
+echo "equal: bf16 weights and head, products of a library"
+
 # NCCL that is too old: said once a version, and the weights arrive all the same
 NCCL_DOUBLE_VERSION=21304 good old sync.transport=nccl
 grep -q 'libnccl.so.2 is version 2.13.4, want 2.14.0 or later.*it goes by zmq' "$work/old.err" || { cat "$work/old.err"; fail "the old NCCL was not named"; }

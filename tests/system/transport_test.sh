@@ -13,7 +13,7 @@ done
 [ -z "$(find "$work/file" -name '*.weights')" ] || fail "files of versions are left"
 
 # bf16 weights travel as bf16: half the bytes, and still no bit differs
-train bf16 model.weights_dtype=bf16
+train bf16 model.weights_dtype=bf16 model.head_dtype=bf16
 [ "$(grep -c '"numerics/bits_differing": *0[,}]' "$work/bf16/metrics.jsonl")" = 4 ] || fail "bf16: bits differ"
 [ "$(roots bf16 | head -1 | cut -d' ' -f2)" -lt "$(($(roots shm | head -1 | cut -d' ' -f2) * 2 / 3))" ] || fail "bf16: not fewer bytes"
 echo "equal: bf16 weights, sent in bf16"
