@@ -20,8 +20,8 @@ export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$driver
 export PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin:/usr/local/cuda/bin
 command -v nvcc >/dev/null || skip "no nvcc in PATH, CUDA_HOME or /usr/local/cuda/bin"
 command -v g++ >/dev/null || skip "no g++"
-toolkit=$(dirname "$(dirname "$(readlink -f "$(command -v nvcc)")")")
-for dir in "$toolkit"/{lib64,lib,targets/x86_64-linux/lib}; do # cuBLASLt, if the loader would not find it
+cuda_home=$(dirname "$(dirname "$(readlink -f "$(command -v nvcc)")")")
+for dir in "$cuda_home"/{lib64,lib,targets/x86_64-linux/lib}; do # cuBLASLt, if the loader would not find it
   if [ -e "$dir/libcublasLt.so" ]; then LD_LIBRARY_PATH=$LD_LIBRARY_PATH:$dir; fi
 done
 build=${FULMEN_GPU_BUILD:-$root/build/gpu}
