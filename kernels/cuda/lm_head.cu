@@ -175,6 +175,7 @@ struct ChunkProducts {
   bool fit;  // may be multiplied from what is rounded
   ChunkProducts(const LmHeadBackward& a, const Chunk& chunk, const Tile& tile, float* dh_tile, uint16_t* gradient) {
     const TensorRef w = chunk_rows(a.w_rows, chunk.first, chunk.width), to = a.dw;
+    dh.a = tile.logits, dh.a_row = kVocabChunk;  // the same in fp32, which these products do not read
     dh.a_rounded = gradient, dh.a_rounded_row = kVocabChunk;
     dw = dh;
     dh.b = w.data, dh.b_type = w.dtype, dh.b_k = w.ld, dh.b_column = 1;
