@@ -161,7 +161,8 @@ TEST(CudaModel, DecodeStepsAreQueuedAheadAndAnyOrderOfTheStreamsHasTheSameBits) 
   }
 }
 
-// What a worker does with a version that comes from memory of its GPU.
+// A version from GPU to GPU: what departs has the bytes that the manifest's digests are of, and what arrived generates
+// the same.
 TEST(CudaModel, WeightsThatArriveOnTheDeviceGenerateTheSameBits) {
   kernels::ThreadPool pool(1);
   kernels::TestDevice device(pool);
@@ -169,12 +170,13 @@ TEST(CudaModel, WeightsThatArriveOnTheDeviceGenerateTheSameBits) {
   Learner l(DType::kBf16, DType::kBf16, ctx);
   model::Weights arrived(tiny_config(), DType::kBf16);
   for (size_t i = 0; i < arrived.num_tensors(); ++i) {
-    if (arrived.wire_dtype(i) == DType::kBf16) {
-      const std::vector<uint16_t> values = l.weights.to_bf16(i, ctx);
-      kernels::copy_in(arrived.arriving(i, ctx), values.data(), values.size() * sizeof(uint16_t), ctx);
-    } else {
-      kernels::copy_in(arrived.arriving(i, ctx), l.weights.tensor(i).data(), l.weights.tensor(i).size_bytes(), ctx);
-    }
+    const bool bf16 = arrived.wire_dtype(i) == DType::kBf16;
+    const std::vector<uint16_t> rounded = l.weights.to_bf16(i, ctx);
+    const void* const published = bf16 ? static_cast<const void*>(rounded.data()) : l.weights.tensor(i).data();
+    std::vector<uint8_t> departed(rounded.size() * (bf16 ? 2 : 4));
+    kernels::copy_out(departed.data(), l.weights.departing(i), departed.size(), ctx);
+    EXPECT_EQ(std::memcmp(departed.data(), published, departed.size()), 0) << l.weights.specs()[i].name;
+    kernels::copy_within(arrived.arriving(i, ctx), l.weights.departing(i), departed.size(), ctx);
   }
   arrived.pack_arrived(ctx);
   const auto want = generate(l.weights, DType::kBf16, ctx), got = generate(arrived, DType::kBf16, ctx);
