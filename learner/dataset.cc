@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "learner/task_mix.h"
+#include "shared/base/nested_json.h"
 #include "shared/base/rng.h"
 
 namespace fulmen::learner {
@@ -45,12 +46,7 @@ class JsonlDataset : public Dataset {
  private:
   static PromptRecord parse(const base::Config& c, const std::string& line, const std::string& where,
                             const model::Tokenizer& tokenizer) {
-    json j;
-    try {
-      j = json::parse(line);
-    } catch (const json::exception& e) {
-      throw Error(where + ": not JSON: " + e.what());
-    }
+    const json j = base::parse_json(line, where);
     const auto need = [&](const std::string& key) -> const json& {
       const json* v = find_path(j, key);
       FULMEN_CHECK(v != nullptr, where + ": no field " + key + " (data.*_key maps columns)");

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "kernels/error.h"
+#include "shared/base/nested_json.h"
 #include "shared/model/printable.h"
 
 namespace fulmen::model {
@@ -26,12 +27,7 @@ bool skippable(const std::string& name, bool tied) {
 
 // tensor name -> file name, as the index says.
 std::map<std::string, std::string> read_index(const std::string& path) {
-  nlohmann::json index;
-  try {
-    index = nlohmann::json::parse(base::read_file(path));
-  } catch (const nlohmann::json::exception& e) {
-    throw Error(path + ": not JSON: " + e.what());
-  }
+  const auto index = base::parse_json(base::read_file(path), path);
   const bool has_map = index.is_object() && index.contains("weight_map") && index["weight_map"].is_object();
   FULMEN_CHECK(has_map, path + ": weight_map: want an object of tensor name to file name");
   std::map<std::string, std::string> files;

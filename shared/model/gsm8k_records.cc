@@ -5,6 +5,7 @@
 
 #include "kernels/error.h"
 #include "shared/base/file.h"
+#include "shared/base/nested_json.h"
 
 namespace fulmen::model {
 namespace {
@@ -57,12 +58,7 @@ int64_t convert_gsm8k(const std::string& from, const std::string& to, const std:
     const std::string row_text = text.substr(begin, end - begin);
     begin = end + 1;
     if (row_text.find_first_not_of(" \t\r") == std::string::npos) continue;
-    Json row;
-    try {
-      row = Json::parse(row_text);
-    } catch (const Json::exception& e) {
-      throw Error(where + ": not JSON: " + e.what());
-    }
+    const Json row = base::parse_json<Json>(row_text, where);
     FULMEN_CHECK(row.is_object(), where + ": got " + row.type_name() + ", want an object");
     out += record(row, records++, split, where).dump() + "\n";
   }

@@ -11,6 +11,7 @@
 
 #include "kernels/error.h"
 #include "shared/base/file.h"
+#include "shared/base/nested_json.h"
 #include "shared/model/printable.h"
 
 namespace fulmen::model {
@@ -262,12 +263,7 @@ void drop_native_keys(Json& j) {
 }  // namespace
 
 ModelConfig parse_model_config(const std::string& json, const std::string& where) {
-  Json object;
-  try {
-    object = Json::parse(json);
-  } catch (const Json::exception& e) {
-    throw Error(where + ": not JSON: " + e.what());
-  }
+  const Json object = base::parse_json<Json>(json, where);
   FULMEN_CHECK(object.is_object(), where + ": got " + object.type_name() + ", want a JSON object");
   const Reader in(object, where);
   ModelConfig c;

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "kernels/error.h"
+#include "shared/base/nested_json.h"
 #include "shared/model/printable.h"
 
 namespace fulmen::model {
@@ -60,6 +61,7 @@ StoredTensor read_entry(const std::string& name, const Json& entry, const std::s
 Json parse_object(std::string_view text, const std::string& where) {
   std::set<std::string> seen;
   auto see = [&](int depth, Json::parse_event_t event, Json& parsed) {
+    FULMEN_CHECK(depth <= base::kMaxJsonDepth, where + ": bad header: nested deep");
     if (event == Json::parse_event_t::key && depth == 1) {
       const auto& name = parsed.get_ref<const std::string&>();
       FULMEN_CHECK(seen.insert(name).second, where + ": tensor " + printable(name) + " is named twice in the header");

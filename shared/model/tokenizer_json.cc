@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "kernels/error.h"
+#include "shared/base/nested_json.h"
 #include "shared/model/bpe_tokenizer.h"
 #include "shared/model/printable.h"
 
@@ -205,12 +206,7 @@ std::string usual_eos(const BpeDescription& d) {
 }  // namespace
 
 BpeDescription parse_tokenizer_json(const std::string& text, const std::string& where) {
-  Json file;
-  try {
-    file = Json::parse(text);
-  } catch (const Json::exception& e) {
-    throw Error(where + ": not JSON: " + e.what());
-  }
+  const Json file = base::parse_json<Json>(text, where);
   const Field root{file, where};
   BpeDescription d;
   d.where = where;

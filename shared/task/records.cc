@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "shared/base/nested_json.h"
 #include "shared/task/puzzle.h"
 #include "shared/task/synlogic.h"
 
@@ -45,7 +46,7 @@ LineVerdict verify_line(const std::string& line, const std::string& from) {
   LineVerdict v;
   Json out = Json::object();
   try {
-    Json record = Json::parse(line);
+    Json record = base::parse_json<Json>(line, "not a record");
     if (!record.is_object()) throw Error("want a JSON object");
     if (record.contains("id")) out["id"] = record["id"];
     if (from == "synlogic") record = import_synlogic(record);

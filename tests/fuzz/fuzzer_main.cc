@@ -4,6 +4,7 @@
 
 #include "tests/fuzz/math_targets.h"
 #include "tests/fuzz/reward_targets.h"
+#include "tests/fuzz/run_targets.h"
 #include "tests/fuzz/targets.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -36,8 +36,8 @@ const std::vector<std::string> kWords = {"{",
                                          std::string(4, '\0'),
                                          "\n"};
 
-void run(const std::string& name, int rounds) {
-  for (const Target& target : all_targets()) {
+void run(const std::vector<Target>& targets, const std::string& name, int rounds) {
+  for (const Target& target : targets) {
     if (target.name != name) continue;
     std::mt19937 random(17);
     int refused = 0;
@@ -56,11 +56,24 @@ void run(const std::string& name, int rounds) {
   FAIL() << "no target " << name;
 }
 
-TEST(Fuzz, DamagedSafetensorsAreReadOrRefused) { run("safetensors", 4000); }
-TEST(Fuzz, DamagedTokenizersAreReadOrRefused) { run("tokenizer_json", 2000); }
-TEST(Fuzz, DamagedConfigsAreReadOrRefused) { run("config_json", 1500); }
-TEST(Fuzz, DamagedPuzzlesAreCheckedOrRefused) { run("task_record", 400); }
-TEST(Fuzz, DamagedAnswersAreJudged) { run("task_answer", 300); }
+TEST(Fuzz, DamagedSafetensorsAreReadOrRefused) { run(file_targets(), "safetensors", 4000); }
+TEST(Fuzz, DamagedTokenizersAreReadOrRefused) { run(file_targets(), "tokenizer_json", 2000); }
+TEST(Fuzz, DamagedConfigsAreReadOrRefused) { run(file_targets(), "config_json", 1500); }
+TEST(Fuzz, DamagedPuzzlesAreCheckedOrRefused) { run(task_targets(), "task_record", 400); }
+TEST(Fuzz, DamagedAnswersAreJudged) { run(task_targets(), "task_answer", 300); }
+
+// Values are printed and copied by recursion: 200,000 brackets once ended the process.
+TEST(Fuzz, DeepNestingIsRefused) {
+  constexpr int kDeep = 200'000;
+  const std::string deep = std::string(kDeep, '[') + std::string(kDeep, ']');
+  EXPECT_FALSE(read_tokenizer_json("{\"model\":" + deep + "}"));
+  EXPECT_FALSE(read_config_json("{\"architectures\":[\"MiniMaxForCausalLM\"],\"x\":" + deep + "}"));
+  EXPECT_FALSE(read_task_record("{\"id\":" + deep + "}"));
+  const std::string header = "{\"a\":" + deep + "}";
+  std::string file(8, '\0');
+  for (size_t i = 0; i < 8; ++i) file[i] = static_cast<char>(header.size() >> (8 * i));
+  EXPECT_FALSE(read_safetensors(file + header));
+}
 
 }  // namespace
 }  // namespace fulmen::fuzz

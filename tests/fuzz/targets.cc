@@ -1,53 +1,16 @@
 #include "tests/fuzz/targets.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <cstdint>
 #include <nlohmann/json.hpp>
 
-#include "kernels/error.h"
 #include "shared/base/file.h"
 #include "shared/model/bpe_tokenizer.h"
 #include "shared/model/model_config.h"
 #include "shared/model/safetensors.h"
-#include "shared/task/answer.h"
-#include "shared/task/records.h"
+#include "tests/fuzz/memory_file.h"
 
 namespace fulmen::fuzz {
 namespace {
-
-void promise(bool kept, const std::string& what) {
-  if (!kept) throw std::logic_error("broken promise: " + what);
-}
-
-template <class F>
-bool accepted(F&& read) {
-  try {
-    read();
-    return true;
-  } catch (const Error& e) {
-    const std::string message = e.what();
-    promise(message.find('\n') == std::string::npos, "an error is one line: " + message);
-    promise(message.size() < 4000, "an error is short: " + message.substr(0, 200));
-    return false;
-  }
-}
-
-// The bytes as a file without touching a disk.
-class MemoryFile {
- public:
-  explicit MemoryFile(std::string_view bytes) : fd_(::memfd_create("fuzz", MFD_CLOEXEC)) {
-    promise(fd_ >= 0 && ::write(fd_, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()), "memfd works");
-  }
-  ~MemoryFile() { ::close(fd_); }
-  MemoryFile(const MemoryFile&) = delete;
-  MemoryFile& operator=(const MemoryFile&) = delete;
-  std::string path() const { return "/proc/self/fd/" + std::to_string(fd_); }
-
- private:
-  int fd_;
-};
 
 std::string safetensors_seed() {
   const std::string header =
@@ -122,62 +85,14 @@ bool read_config_json(std::string_view bytes) {
   });
 }
 
-bool read_task_record(std::string_view bytes) {
-  const task::LineVerdict v = task::verify_line(std::string(bytes), "fulmen");
-  promise(nlohmann::json::accept(v.json), "a verdict is JSON");
-  promise((v.kind == task::LineVerdict::kRight) == v.why.empty(), "a verdict that is not right says why");
-  task::verify_line(std::string(bytes), "synlogic");
-  return v.kind == task::LineVerdict::kRight;
-}
-
-bool read_task_answer(std::string_view bytes) {
-  static const auto puzzles = [] {
-    std::vector<std::pair<const task::Task*, task::Problem>> all;
-    for (const task::Task* t : task::all_tasks()) all.emplace_back(t, task::make_problem(*t, {1, false, 0, 3, 3}));
-    return all;
-  }();
-  if (bytes.empty()) return false;
-  const auto& [t, p] = puzzles[static_cast<unsigned char>(bytes[0]) % puzzles.size()];
-  const auto c = task::check_response(*t, {p.puzzle, p.answer}, bytes.substr(1));
-  promise((c.finding == task::Finding::kRight) == c.why.empty(), "an answer that is not right is told why");
-  t->verify({p.puzzle, p.answer}, bytes.substr(1, task::kMaxAnswer));
-  return c.finding == task::Finding::kRight;
-}
-
-namespace {
-
-std::vector<std::string> record_seeds() {
-  std::vector<std::string> seeds;
-  for (const task::Task* t : task::all_tasks()) {
-    const task::Draw draw{1, false, 0, 3, 3};
-    task::Problem p = task::make_problem(*t, draw);
-    p.prompt.clear(), p.worked.clear();
-    seeds.push_back(task::to_record(*t, draw, p).dump());
-  }
-  return seeds;
-}
-
-std::vector<std::string> answer_seeds() {  // the first byte chooses the kind
-  std::vector<std::string> seeds;
-  for (const task::Task* t : task::all_tasks()) {
-    const char kind = static_cast<char>(seeds.size());
-    seeds.push_back(kind + task::completion_of(*t, task::make_problem(*t, {1, false, 0, 3, 3}).answer));
-  }
-  return seeds;
-}
-
-}  // namespace
-
-std::vector<Target> all_targets() {
+std::vector<Target> file_targets() {
   const std::string m1 = base::read_file(std::string(FULMEN_SOURCE_DIR) + "/configs/m1/config.json");
   const std::string native =
       R"({"architectures":["MiniMaxForCausalLM"],"num_hidden_layers":3,"layer_types":["linear_attention","full_attention",)"
       R"("linear_attention"],"rope_parameters":{"rope_theta":1e6,"rope_type":"default"},"mlp_alpha_factor":2.5})";
   return {{"safetensors", read_safetensors, {safetensors_seed()}},
           {"tokenizer_json", read_tokenizer_json, {tokenizer_seed(false), tokenizer_seed(true)}},
-          {"config_json", read_config_json, {m1, native}},
-          {"task_record", read_task_record, record_seeds()},
-          {"task_answer", read_task_answer, answer_seeds()}};
+          {"config_json", read_config_json, {m1, native}}};
 }
 
 }  // namespace fulmen::fuzz

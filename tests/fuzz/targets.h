@@ -20,6 +20,7 @@ struct Target {
   bool (*read)(std::string_view bytes);
   std::vector<std::string> seeds;  // accepted files to start from
 };
-std::vector<Target> all_targets();
+std::vector<Target> file_targets();  // checkpoints and tokenizers
+std::vector<Target> task_targets();  // puzzles
 
 }  // namespace fulmen::fuzz
