@@ -23,6 +23,15 @@ bool shape_bytes(const Shape& shape, uint32_t dtype, uint64_t& bytes) {
   return true;
 }
 
+// Where a tensor begins behind an image that ends at `end`, which moves behind it; false when no memory is so long.
+inline bool append_tensor(uint64_t bytes, uint64_t& begin, uint64_t& end) {
+  constexpr uint64_t kLongest = UINT64_MAX / 4;
+  begin = align_up(end);
+  if (begin > kLongest || bytes > kLongest - begin) return false;
+  end = begin + bytes;
+  return true;
+}
+
 inline std::string to_bytes(const base::Digest& d) { return {reinterpret_cast<const char*>(d.data()), d.size()}; }
 
 inline std::string hex_of(const std::string& bytes) {

@@ -38,14 +38,13 @@ bool lay_out(const WeightsManifest& m, std::vector<Target>& targets, std::string
   }
   uint64_t end = 0;
   for (const TensorEntry& e : m.tensors()) {
-    uint64_t want = 0;
-    if (!shape_bytes(e.shape(), e.dtype(), want) || want != e.bytes() || e.bytes() > UINT64_MAX / 4 - end) {
+    uint64_t want = 0, begin = 0;
+    if (!shape_bytes(e.shape(), e.dtype(), want) || want != e.bytes() || !append_tensor(e.bytes(), begin, end)) {
       why =
           fmt::format("tensor {}: got {} bytes, its shape and dtype {} want {}", e.name(), e.bytes(), e.dtype(), want);
       return false;
     }
-    targets.push_back({align_up(end), e.bytes(), nullptr});
-    end = align_up(end) + e.bytes();
+    targets.push_back({begin, e.bytes(), nullptr});
   }
   if (end != m.total_bytes()) {
     why = fmt::format("total: got {} bytes, the tensors take {}", m.total_bytes(), end);

@@ -144,8 +144,10 @@ std::vector<uint64_t> image_offsets(const WeightsManifest& manifest) {
   std::vector<uint64_t> offsets;
   uint64_t end = 0;
   for (const TensorEntry& e : manifest.tensors()) {
-    offsets.push_back(align_up(end));
-    end = offsets.back() + e.bytes();
+    uint64_t& begin = offsets.emplace_back();
+    FULMEN_CHECK(
+        append_tensor(e.bytes(), begin, end),
+        fmt::format("weights: tensor {} of the image: got {} bytes behind {}", offsets.size(), e.bytes(), end));
   }
   FULMEN_CHECK(end == manifest.total_bytes(),
                fmt::format("weights: an image of {} bytes, the tensors take {}", manifest.total_bytes(), end));

@@ -285,5 +285,15 @@ TEST(WeightSync, BytesThatDoNotFitTheShapeAreRefusedAtPublish) {
   EXPECT_THROW(WeightPublisher("carrier pigeon", "run"), Error);
 }
 
+TEST(WeightSync, AnImageLongerThanMemoryIsRefusedThoughItsSumWrapsToTheTotal) {
+  WeightsManifest m;
+  for (uint64_t bytes : {UINT64_MAX / 4, uint64_t{0}, UINT64_MAX / 4 * 3 + 64}) m.add_tensors()->set_bytes(bytes);
+  uint64_t end = 0;
+  for (const TensorEntry& e : m.tensors()) end = (end + kTensorAlign - 1) / kTensorAlign * kTensorAlign + e.bytes();
+  m.set_total_bytes(end);
+  ASSERT_LT(end, 200u);
+  EXPECT_THROW(image_offsets(m), Error);
+}
+
 }  // namespace
 }  // namespace fulmen::wire
