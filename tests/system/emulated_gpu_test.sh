@@ -21,7 +21,7 @@ tiny=(model.path="$work/model.json" run.device=cuda run.threads=1 rollout.thread
 run() { # NAME [override...]
   local name=$1
   shift
-  timeout 200 "$gpu/bin/fulmen-learner" train configs/quickstart.yaml "run.dir=$work/$name" "${tiny[@]}" "$@" >"$work/$name.out" 2>"$work/$name.err"
+  timeout $((200 * ${FULMEN_TIME_FACTOR:-1})) "$gpu/bin/fulmen-learner" train configs/quickstart.yaml "run.dir=$work/$name" "${tiny[@]}" "$@" >"$work/$name.out" 2>"$work/$name.err"
 }
 good() { run "$@" || { echo "run $1 failed:"; tail -20 "$work/$1.err" "$work/$1"/logs/*; exit 1; }; }
 roots() { sed -nE 's/.*weights version ([0-9]+) published by [a-z]+: ([0-9]+ bytes, root [0-9a-f]{32})$/\1 \2/p' "$work/$1/logs/learner-0.log"; }

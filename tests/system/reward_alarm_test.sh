@@ -12,7 +12,7 @@ train() { # NAME [override...]; leaves the exit code in $code
   local name=$1
   shift
   code=0
-  timeout 100 "$bin/fulmen-learner" train configs/quickstart.yaml "run.dir=$work/$name" "${small[@]}" "$@" \
+  timeout $((100 * ${FULMEN_TIME_FACTOR:-1})) "$bin/fulmen-learner" train configs/quickstart.yaml "run.dir=$work/$name" "${small[@]}" "$@" \
     >"$work/$name.out" 2>"$work/$name.err" || code=$?
 }
 fail() { echo "$1"; tail -n 20 "$work"/*.err; exit 1; }
@@ -57,7 +57,7 @@ for e in episodes:
 PY
 echo "components are logged apart"
 
-timeout 100 "$bin/fulmen-learner" train configs/quickstart.yaml "run.dir=$work/pause" "${small[@]}" algorithm.steps=1 \
+timeout $((100 * ${FULMEN_TIME_FACTOR:-1})) "$bin/fulmen-learner" train configs/quickstart.yaml "run.dir=$work/pause" "${small[@]}" algorithm.steps=1 \
   "reward.functions=[python:$work/broken.py:reward]" >"$work/pause.out" 2>"$work/pause.err" &
 pid=$!
 for _ in $(seq 900); do
