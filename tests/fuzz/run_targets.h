@@ -16,7 +16,7 @@ std::vector<std::string> config_yaml_seeds();
 bool read_data_lines(std::string_view bytes);
 std::vector<std::string> data_line_seeds();
 
-// An Envelope of the wire; a WeightsManifest in it is laid out and received from a broadcast of zeros (accepted: it
+// An Envelope of the wire; a WeightsManifest in it is laid out and received from a file of zeros (accepted: it
 // describes that many zeros), a WeightsFetch is answered.
 bool read_envelope(std::string_view bytes);
 std::vector<std::string> envelope_seeds();
