@@ -11,6 +11,7 @@
 
 #include "shared/base/config_keys.h"
 #include "shared/base/file.h"
+#include "shared/base/printable.h"
 
 namespace fulmen::base {
 namespace {
@@ -272,7 +273,7 @@ std::string nearest(const std::string& word, const std::vector<std::string>& kno
   return best;
 }
 
-Config load_config(const std::string& path, const std::vector<std::string>& overrides) {
+Config load_config(const std::string& path, const std::vector<std::string>& overrides) try {
   Config c;
   const std::vector<Key> keys = visit_config(c);
   for (const Key& key : keys) c.origin[key.name] = "default";
@@ -283,6 +284,8 @@ Config load_config(const std::string& path, const std::vector<std::string>& over
   for (const std::string& argument : overrides) apply(read_override(argument), keys, c);
   check_config(c);
   return c;
+} catch (const ConfigError& e) {  // it may quote what the file holds
+  throw ConfigError(printable(e.what(), 1000));
 }
 
 }  // namespace fulmen::base

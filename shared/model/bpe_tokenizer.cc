@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "kernels/error.h"
-#include "shared/model/printable.h"
+#include "shared/base/printable.h"
 
 namespace fulmen::model {
 
@@ -38,7 +38,7 @@ BpeTokenizer::BpeTokenizer(BpeDescription description)
     if (d_.known[id]) ids_.emplace(d_.tokens[id], static_cast<int32_t>(id));
   if (!d_.eos.empty()) {
     eos_id_ = token_id(d_.eos);
-    FULMEN_CHECK(eos_id_ >= 0, d_.where + ": eos token " + printable(d_.eos) + " is not in the vocabulary");
+    FULMEN_CHECK(eos_id_ >= 0, d_.where + ": eos token " + base::printable(d_.eos) + " is not in the vocabulary");
   }
 }
 

@@ -8,7 +8,7 @@
 
 #include "kernels/error.h"
 #include "shared/base/nested_json.h"
-#include "shared/model/printable.h"
+#include "shared/base/printable.h"
 
 namespace fulmen::model {
 namespace {
@@ -32,10 +32,10 @@ std::map<std::string, std::string> read_index(const std::string& path) {
   FULMEN_CHECK(has_map, path + ": weight_map: want an object of tensor name to file name");
   std::map<std::string, std::string> files;
   for (const auto& [name, file] : index["weight_map"].items()) {
-    FULMEN_CHECK(file.is_string(), path + ": weight_map: " + printable(name) + ": want a file name");
+    FULMEN_CHECK(file.is_string(), path + ": weight_map: " + base::printable(name) + ": want a file name");
     const auto text = file.get<std::string>();
     FULMEN_CHECK(!text.empty() && text.find('/') == std::string::npos && text != "..",
-                 path + ": weight_map: " + printable(name) + ": got \"" + printable(text) +
+                 path + ": weight_map: " + base::printable(name) + ": got \"" + base::printable(text) +
                      "\", want a file name in this directory");
     files[name] = text;
   }
@@ -78,12 +78,12 @@ CheckpointReader::CheckpointReader(const std::string& given, const ModelConfig& 
       const SafetensorsFile*& shard = open[file];
       if (shard == nullptr) {
         FULMEN_CHECK(fs::exists(dir + "/" + file),
-                     dir + "/" + file + ": missing shard: the index places " + printable(name) + " there");
+                     dir + "/" + file + ": missing shard: the index places " + base::printable(name) + " there");
         shard = files_.emplace_back(std::make_unique<SafetensorsFile>(dir + "/" + file)).get();
       }
       const StoredTensor* tensor = shard->find(name);
       FULMEN_CHECK(tensor != nullptr,
-                   shard->path() + ": missing tensor " + printable(name) + ", which the index places there");
+                   shard->path() + ": missing tensor " + base::printable(name) + ", which the index places there");
       catalog.entries[name] = {shard, tensor};
     }
   } else {
@@ -96,7 +96,7 @@ CheckpointReader::CheckpointReader(const std::string& given, const ModelConfig& 
   for (const auto& [name, entry] : catalog.entries) {
     if (catalog.used.count(name)) continue;
     FULMEN_CHECK(skippable(name, config.tie_word_embeddings),
-                 entry.file->path() + ": tensor " + printable(name) + ": this config.json has no such parameter");
+                 entry.file->path() + ": tensor " + base::printable(name) + ": this config.json has no such parameter");
     skipped_.push_back(name);
   }
 }

@@ -12,7 +12,7 @@
 #include "kernels/error.h"
 #include "shared/base/file.h"
 #include "shared/base/nested_json.h"
-#include "shared/model/printable.h"
+#include "shared/base/printable.h"
 
 namespace fulmen::model {
 namespace {
@@ -121,13 +121,13 @@ std::string architecture_of(const Reader& in) {
     const auto name = (*v)[0].get<std::string>();
     for (const auto& [type, known] : by_type)
       if (name == known) return name;
-    in.fail("architectures", "\"" + printable(name) + "\"", want);
+    in.fail("architectures", "\"" + base::printable(name) + "\"", want);
   }
   const std::string type = in.text("model_type");
   if (type.empty()) in.fail("architectures", "nothing (nor model_type)", want);
   auto it = by_type.find(type);
   if (it == by_type.end())
-    in.fail("model_type", "\"" + printable(type) + "\"", "minimax_m1, minimax_text_01 or minimax");
+    in.fail("model_type", "\"" + base::printable(type) + "\"", "minimax_m1, minimax_text_01 or minimax");
   return it->second;
 }
 
@@ -218,7 +218,7 @@ void refuse_unsupported(const Reader& in, const ModelConfig& c) {
   in.only("router_jitter_noise", {0}, "0");
   in.only("quantization_config", {}, "nothing: quantised checkpoints are not read");
   if (c.shared_intermediate_size > 0 && in.text("shared_moe_mode") != "sigmoid")
-    in.fail("shared_moe_mode", "\"" + printable(in.text("shared_moe_mode")) + "\"",
+    in.fail("shared_moe_mode", "\"" + base::printable(in.text("shared_moe_mode")) + "\"",
             "sigmoid, because shared_intermediate_size > 0");
 }
 

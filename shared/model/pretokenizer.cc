@@ -8,7 +8,7 @@
 #include <cstdlib>
 
 #include "kernels/error.h"
-#include "shared/model/printable.h"
+#include "shared/base/printable.h"
 
 namespace fulmen::model {
 
@@ -31,8 +31,8 @@ std::string in_our_dialect(const std::string& pattern, const std::string& where)
     const char next = i + 1 < pattern.size() ? pattern[i + 1] : '\0';
     const bool foreign = (c == '\\' && (next == 'h' || next == 'H' || (next == 'S' && in_class))) ||
                          (in_class ? c == '[' || (c == '&' && next == '&') : c == '^' || c == '$');
-    FULMEN_CHECK(!foreign,
-                 where + ": regular expression: not supported at " + std::to_string(i) + " of " + printable(pattern));
+    FULMEN_CHECK(!foreign, where + ": regular expression: not supported at " + std::to_string(i) + " of " +
+                               base::printable(pattern));
     if (c == '\\' && next != '\0') {
       ++i;
       if (next == 's')
@@ -74,7 +74,7 @@ struct Pretokenizer::Pattern {
     code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), PCRE2_UTF | PCRE2_UCP, &error, &offset,
                          nullptr);
     FULMEN_CHECK(code != nullptr, where + ": regular expression: " + pcre2_message(error) + " at " +
-                                      std::to_string(offset) + " of " + printable(text));
+                                      std::to_string(offset) + " of " + base::printable(text));
     // Without JIT (some hardened kernels forbid it) matching is slower and gives the same result.
     pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);
     limits = pcre2_match_context_create(nullptr);

@@ -7,7 +7,7 @@
 
 #include "kernels/error.h"
 #include "shared/base/nested_json.h"
-#include "shared/model/printable.h"
+#include "shared/base/printable.h"
 
 namespace fulmen::model {
 namespace {
@@ -19,7 +19,7 @@ constexpr uint64_t kMaxHeader = 100'000'000;
 StoredDType dtype_of(const std::string& name, const std::string& where) {
   for (StoredDType t : {StoredDType::kF32, StoredDType::kBf16, StoredDType::kF16})
     if (name == dtype_name(t)) return t;
-  throw Error(where + ": dtype: got \"" + printable(name, 40) + "\", want F32, BF16 or F16");
+  throw Error(where + ": dtype: got \"" + base::printable(name, 40) + "\", want F32, BF16 or F16");
 }
 
 std::vector<uint64_t> unsigned_list(const Json& object, const char* key, const std::string& where) {
@@ -64,7 +64,8 @@ Json parse_object(std::string_view text, const std::string& where) {
     FULMEN_CHECK(depth <= base::kMaxJsonDepth, where + ": bad header: nested deep");
     if (event == Json::parse_event_t::key && depth == 1) {
       const auto& name = parsed.get_ref<const std::string&>();
-      FULMEN_CHECK(seen.insert(name).second, where + ": tensor " + printable(name) + " is named twice in the header");
+      FULMEN_CHECK(seen.insert(name).second,
+                   where + ": tensor " + base::printable(name) + " is named twice in the header");
     }
     return true;
   };
@@ -129,14 +130,14 @@ std::vector<StoredTensor> parse_safetensors_header(std::string_view json, uint64
       FULMEN_CHECK(entry.is_object(), where + ": __metadata__: want an object of strings");
       continue;
     }
-    tensors.push_back(read_entry(name, entry, where + ": tensor " + printable(name)));
+    tensors.push_back(read_entry(name, entry, where + ": tensor " + base::printable(name)));
   }
   std::stable_sort(tensors.begin(), tensors.end(), [](const StoredTensor& a, const StoredTensor& b) {
     return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
   });
   uint64_t at = 0;
   for (const StoredTensor& t : tensors) {
-    const std::string who = where + ": tensor " + printable(t.name);
+    const std::string who = where + ": tensor " + base::printable(t.name);
     FULMEN_CHECK(t.begin >= at, who + ": overlaps the tensor before it: begins at " + std::to_string(t.begin) +
                                     ", want " + std::to_string(at));
     FULMEN_CHECK(t.begin == at,

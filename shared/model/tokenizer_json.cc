@@ -5,8 +5,8 @@
 
 #include "kernels/error.h"
 #include "shared/base/nested_json.h"
+#include "shared/base/printable.h"
 #include "shared/model/bpe_tokenizer.h"
-#include "shared/model/printable.h"
 
 namespace fulmen::model {
 namespace {
@@ -65,7 +65,7 @@ Vocabulary read_vocab(const Field& vocab, BpeDescription& d) {
   for (const auto& [spelling, id] : vocab.value.items()) {
     std::string bytes;
     if (!alphabet.to_bytes(spelling, bytes)) bytes = spelling;  // outside the alphabet: only as an added token
-    const int64_t number = Field{id, vocab.path + ": " + printable(spelling)}.integer();
+    const int64_t number = Field{id, vocab.path + ": " + base::printable(spelling)}.integer();
     d.add(number, bytes);
     ids.emplace(spelling, static_cast<int32_t>(number));
   }
@@ -80,7 +80,7 @@ Vocabulary read_vocab(const Field& vocab, BpeDescription& d) {
 Merge make_merge(const Vocabulary& vocab, const std::string& left, const std::string& right, const std::string& where) {
   auto id = [&](const std::string& token) {
     auto it = vocab.find(token);
-    FULMEN_CHECK(it != vocab.end(), where + ": \"" + printable(token) + "\" is not in the vocabulary");
+    FULMEN_CHECK(it != vocab.end(), where + ": \"" + base::printable(token) + "\" is not in the vocabulary");
     return it->second;
   };
   return {id(left), id(right), id(left + right)};

@@ -141,6 +141,8 @@ TEST_F(ConfigTest, MisshapenFilesGiveOneLineWithTheirPlace) {
   EXPECT_EQ(rejects("run: 3\n"), "run is a section, want keys under it, e.g. run.dir [FILE:1]");
   EXPECT_EQ(rejects("- 1\n"), "want sections with keys under them [FILE:1]");
   EXPECT_TRUE(std::regex_match(rejects("run:\n  dir: [a\n"), std::regex("not YAML: .* \\[FILE:\\d+\\]")));
+  EXPECT_EQ(rejects("run:\n  dir: \"a\\\n").find('\n'), std::string::npos) << "quoted as it stands in the file";
+  EXPECT_EQ(rejects("run:\n  \"a\\nb\": 1\n").find('\n'), std::string::npos);
   EXPECT_EQ(rejects("", {"rollout.workers"}), "got \"rollout.workers\", want key.path=value [command line]");
   EXPECT_NE(error_of([] { load_config("/no/such.yaml", {}); }).find("/no/such.yaml"), std::string::npos);
 }

@@ -1,10 +1,10 @@
 #pragma once
-// Names that came out of a file, as an error line shows them: on one line, not without end.
+// Text that came out of a file, as an error line shows it: on one line, not without end.
 
 #include <string>
 #include <string_view>
 
-namespace fulmen::model {
+namespace fulmen::base {
 
 inline std::string printable(std::string_view text, size_t limit = 200) {
   std::string out;
@@ -17,4 +17,4 @@ inline std::string printable(std::string_view text, size_t limit = 200) {
   return text.size() > limit ? out + "..." : out;
 }
 
-}  // namespace fulmen::model
+}  // namespace fulmen::base
