@@ -8,6 +8,8 @@
 #include <set>
 
 #include "kernels/error.h"
+#include "shared/base/nested_json.h"
+#include "shared/base/printable.h"
 
 namespace fulmen::reward {
 namespace {
@@ -51,11 +53,11 @@ std::string read_extra(const Json& j) {
 Kind kind_of_name(const std::string& name) {
   for (const Kind k : {Kind::kScore, Kind::kTimeout, Kind::kError, Kind::kUnparsable, Kind::kUndecided})
     if (name == kind_name(k)) return k;
-  throw Error("verdict: got " + name.substr(0, 40) + ", want score, timeout, error, unparsable or undecided");
+  throw Error("verdict: got " + base::printable(name, 40) + ", want score, timeout, error, unparsable or undecided");
 }
 
 double finite(const Json& j, const std::string& what) {
-  FULMEN_CHECK(j.is_number() || j.is_boolean(), what + ": got " + text_of(j).substr(0, 80) + ", want a number");
+  FULMEN_CHECK(j.is_number() || j.is_boolean(), what + ": got " + base::printable(text_of(j), 80) + ", want a number");
   const double value = j.is_boolean() ? (j.get<bool>() ? 1.0 : 0.0) : j.get<double>();
   FULMEN_CHECK(std::isfinite(value), what + ": not a finite number");
   return value;
@@ -63,12 +65,7 @@ double finite(const Json& j, const std::string& what) {
 
 }  // namespace
 
-Json parse_json(const std::string& text) {
-  return Json::parse(text, [](int depth, Json::parse_event_t, Json&) {
-    FULMEN_CHECK(depth <= kMaxDepth, fmt::format("nested deeper than {}", kMaxDepth));
-    return true;
-  });
-}
+Json parse_json(const std::string& text) { return base::parse_nested<Json>(text, kMaxDepth); }
 
 std::string json_reason(const std::exception& e) {
   if (auto* parse_error = dynamic_cast<const Json::parse_error*>(&e)) {
@@ -96,12 +93,12 @@ Record read_record(const Json& j) {
   if (const Json* v = find(j, {"prompt"})) r.prompt = text_of(*v);
   if (const Json* v = find(j, {"deadline_ms"})) {
     FULMEN_CHECK(v->is_number() && v->get<double>() > 0 && v->get<double>() < 1e9,
-                 "deadline_ms: got " + text_of(*v) + ", want a number above 0");
+                 "deadline_ms: got " + base::printable(text_of(*v), 40) + ", want a number above 0");
     r.deadline_ms = static_cast<int>(std::ceil(v->get<double>()));
   }
   if (const Json* v = find(j, {"tokens"})) {
     const double tokens = finite(*v, "tokens");
-    FULMEN_CHECK(tokens >= 0 && tokens < 1e15, "tokens: got " + text_of(*v).substr(0, 40) + ", want 0 or more");
+    FULMEN_CHECK(tokens >= 0 && tokens < 1e15, "tokens: got " + base::printable(text_of(*v), 40) + ", want 0 or more");
     r.tokens = static_cast<int64_t>(tokens);
   }
   r.extra_info = read_extra(j);
@@ -142,7 +139,8 @@ Verdict read_verdict(const Json& j) {
   if (const Json* kind = find(j, {"verdict"})) v.kind = kind_of_name(text_of(*kind));
   if (v.kind == Kind::kScore) v.score = finite(want(find(j, {"score"}), "score"), "score");
   if (const Json* components = find(j, {"components"})) {
-    FULMEN_CHECK(components->is_object(), "components: got " + text_of(*components).substr(0, 80) + ", want an object");
+    FULMEN_CHECK(components->is_object(),
+                 "components: got " + base::printable(text_of(*components), 80) + ", want an object");
     for (const auto& [name, value] : components->items()) v.components.emplace_back(name, finite(value, name));
   }
   for (const auto& [name, value] : j.items()) {

@@ -13,14 +13,20 @@ namespace fulmen::base {
 
 inline constexpr int kMaxJsonDepth = 200;
 
+// Throws Error for what is nested deeper than `depth`, Json::parse_error for what is no JSON.
+template <class Json>
+Json parse_nested(std::string_view text, int depth, const std::string& where = "") {
+  return Json::parse(text.begin(), text.end(), [&](int at, typename Json::parse_event_t, Json&) {
+    FULMEN_CHECK(at <= depth, where + "nested deeper than " + std::to_string(depth));
+    return true;
+  });
+}
+
 // Throws Error "WHERE: not JSON: ..." or "WHERE: nested deeper than 200".
 template <class Json = nlohmann::json>
 Json parse_json(std::string_view text, const std::string& where) {
   try {
-    return Json::parse(text.begin(), text.end(), [&](int depth, typename Json::parse_event_t, Json&) {
-      FULMEN_CHECK(depth <= kMaxJsonDepth, where + ": nested deeper than " + std::to_string(kMaxJsonDepth));
-      return true;
-    });
+    return parse_nested<Json>(text, kMaxJsonDepth, where + ": ");
   } catch (const typename Json::exception& e) {
     throw Error(where + ": not JSON: " + e.what());
   }

@@ -1,34 +1,17 @@
 #include "tests/fuzz/reward_targets.h"
 
 #include <nlohmann/json.hpp>
-#include <stdexcept>
 
-#include "kernels/error.h"
 #include "reward/code/code_tests.h"
 #include "reward/code/extract_code.h"
 #include "reward/judge.h"
 #include "reward/record_json.h"
+#include "tests/fuzz/memory_file.h"
 
 namespace fulmen::fuzz {
 namespace {
 
 using namespace reward;
-
-void promise(bool kept, const std::string& what) {
-  if (!kept) throw std::logic_error("broken promise: " + what);
-}
-
-template <class F>
-bool accepted(F&& read) {
-  try {
-    read();
-    return true;
-  } catch (const Error&) {
-    return false;
-  } catch (const Json::exception&) {
-    return false;
-  }
-}
 
 void same(const Record& a, const Record& b) {
   promise(a.response == b.response && a.ground_truth == b.ground_truth && a.prompt == b.prompt, "the texts are kept");
@@ -41,7 +24,14 @@ void same(const Record& a, const Record& b) {
 bool read_score_record(std::string_view bytes) {
   Record r;
   Json j;
-  if (!accepted([&] { j = parse_json(std::string(bytes)); })) return false;
+  const auto parse = [&] {
+    try {
+      j = parse_json(std::string(bytes));
+    } catch (const Json::exception& e) {
+      throw Error(json_reason(e));
+    }
+  };
+  if (!accepted(parse)) return false;
   const bool is_record = accepted([&] { r = read_record(j); });
   accepted([&] {
     const Verdict v = read_verdict(j);
